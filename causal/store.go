@@ -1,0 +1,48 @@
+package causal
+
+import "errors"
+
+// Store keeps blocks for a Log across restarts. Records are appended in
+// delivery order, which is causal, so that reopening is one scan. A Store is
+// used by one goroutine at a time.
+type Store interface {
+	// Load calls f for every record in the order of appending, and returns the
+	// state. It is called once, first. A record cut short by a crash is
+	// dropped, and State.Torn says so.
+	Load(f func(Record) error) (State, error)
+	// Append adds records. With sync it returns when they would survive a
+	// power failure.
+	Append(recs []Record, sync bool) error
+	// PutState replaces the state, durably.
+	PutState(State) error
+	// Close closes the store. If the state's Clean flag is to be set, PutState
+	// was called before.
+	Close() error
+}
+
+// Record is one stored block.
+type Record struct {
+	Frame []byte // the encoded block
+	Own   bool   // written by this store's peer
+}
+
+// State is what a Store keeps beside the records.
+type State struct {
+	Group  string // the group whose history this is
+	Key    []byte // the peer's private key seed, or nil
+	Inc    uint64 // the last incarnation of the membership
+	Writer []byte // the last own writer's private state, opaque
+	Clean  bool   // the log was closed properly
+	Torn   bool   // set by Load: the end of the last write was missing
+}
+
+// Errors of a Store.
+var (
+	// ErrLocked: another process uses the store.
+	ErrLocked = errors.New("causal: the store is in use by another process")
+	// ErrWrongGroup: the store holds another group's history.
+	ErrWrongGroup = errors.New("causal: the store belongs to another group")
+	// ErrFormat: the store was written by a version that this one cannot read,
+	// or is no store at all.
+	ErrFormat = errors.New("causal: unknown store format")
+)

@@ -1,0 +1,46 @@
+package membership
+
+import "time"
+
+// Event is something that happened: one of Searching, Installed, Suspected,
+// Restored and Evicted.
+type Event interface{ event() }
+
+// Searching says that a Join was sent and how often that has happened since
+// this node last had a view.
+type Searching struct{ Try int }
+
+// Installed says that a view was installed.
+type Installed struct {
+	View  View
+	Prev  View // the view before; its Members are nil if there was none
+	Cause ViewCause
+	// Joined and Left are the differences to Prev. A member that came back
+	// with a new incarnation between the two views is in Joined alone.
+	Joined []Member
+	Left   []Departure
+	// Gap is how long this node had not heard a coordinator, if the view
+	// brought another one.
+	Gap time.Duration
+}
+
+// Suspected says that a member has been silent for too long and is being
+// verified. Only the coordinator watches all members; the others watch the
+// coordinator.
+type Suspected struct {
+	Member Member
+	Silent time.Duration
+	Why    string // "silent", "reset", "refused" or "timeout"
+}
+
+// Restored says that a suspected member is well.
+type Restored struct{ Member Member }
+
+// Evicted says that the group went on without this node, which joins again.
+type Evicted struct{ View ViewID }
+
+func (Searching) event() {}
+func (Installed) event() {}
+func (Suspected) event() {}
+func (Restored) event()  {}
+func (Evicted) event()   {}

@@ -1,0 +1,223 @@
+package membership
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Header stands in front of every message of the group.
+type Header struct {
+	_struct bool   `codec:",toarray"`
+	From    Key    // the sender
+	Inc     uint64 // its incarnation
+	View    ViewID // the view it has installed, or zero
+}
+
+// Packet is one message. Body is one of the types of this file, never a
+// pointer.
+type Packet struct {
+	Header Header
+	Body   Body
+}
+
+// Body is the kind-specific part of a Packet.
+type Body interface{ Kind() Kind }
+
+// Kind tells the bodies apart. The values are part of the wire format.
+type Kind uint8
+
+// The kinds of Body.
+const (
+	KindJoin Kind = iota + 1
+	KindWelcome
+	KindHeartbeat
+	KindKeepAlive
+	KindViewChange
+	KindViewReq
+	KindNotMember
+	KindSuspect
+	KindAlive
+	KindProbe
+	KindProbeAck
+	KindProbeReq
+	KindMergeReq
+	KindMergeAck
+	KindRedirect
+	KindLeave
+	KindHandover
+	KindBye
+	KindJoinReject
+	KindRetryAfter
+	KindForeign
+	KindCall
+)
+
+// The bodies. To whom each goes, and what it means:
+type (
+	// Join (group): "register me". Only a coordinator answers.
+	Join struct {
+		_struct bool           `codec:",toarray"`
+		MaxCtr  uint64         // highest epoch counter the sender ever saw
+		Addr    netip.AddrPort // its endpoint
+		Name    string
+	}
+	// Welcome (unicast, reliable): the answer to Join. It is idempotent.
+	Welcome struct {
+		_struct bool `codec:",toarray"`
+		View    View
+	}
+	// Heartbeat (group; unicast to a rival or a deaf member): the coordinator
+	// of the header's view is well.
+	Heartbeat struct {
+		_struct bool `codec:",toarray"`
+		Class   uint8
+		Size    uint32  // members of the view
+		Seq     uint64  // counts this coordinator's heartbeats
+		Hash    [8]byte // of the view
+	}
+	// KeepAlive (coordinator): a member is well.
+	KeepAlive struct {
+		_struct bool   `codec:",toarray"`
+		Seq     uint64 // the last heartbeat heard of the present epoch
+	}
+	// ViewChange (group as a delta; unicast, reliable, as a repair): a view,
+	// as the difference to Base, or in full when Base is zero.
+	ViewChange struct {
+		_struct bool `codec:",toarray"`
+		ID      ViewID
+		Base    ViewID
+		Class   uint8
+		Number  uint64
+		NextID  uint32
+		Cause   ViewCause
+		Joined  []Member // added to Base, or replacing the entry with the same key
+		Left    []Departure
+	}
+	// ViewReq (any holder): "send me your view, I am behind".
+	ViewReq struct {
+		_struct bool `codec:",toarray"`
+		Have    ViewID
+	}
+	// NotMember (unicast): the view in the header does not list you: rejoin.
+	NotMember struct {
+		_struct bool   `codec:",toarray"`
+		Max     uint64 // highest epoch counter the sender ever saw
+	}
+	// Suspect (group): "I do not hear the coordinator of this epoch".
+	Suspect struct {
+		_struct bool `codec:",toarray"`
+		Epoch   Epoch
+	}
+	// Alive (unicast): the coordinator itself, or a witness, says that the
+	// coordinator of the epoch was heard Age ago.
+	Alive struct {
+		_struct bool `codec:",toarray"`
+		Epoch   Epoch
+		Age     time.Duration
+	}
+	// Probe (unicast): "are you (Subject, Inc)?". Origin is who wants to know,
+	// where a witness asks for somebody else.
+	Probe struct {
+		_struct bool `codec:",toarray"`
+		Subject Key
+		Inc     uint64
+		Nonce   uint64
+		Origin  netip.AddrPort // answer here; zero: the sender
+	}
+	// ProbeAck (unicast): "(Subject, Inc) is well". A witness that saw the
+	// answer forwards it.
+	ProbeAck struct {
+		_struct bool `codec:",toarray"`
+		Subject Key
+		Inc     uint64
+		Nonce   uint64
+	}
+	// ProbeReq (witness): "probe this member for me".
+	ProbeReq struct {
+		_struct bool `codec:",toarray"`
+		Subject Key
+		Inc     uint64
+		Addr    netip.AddrPort
+		Nonce   uint64
+	}
+	// MergeReq (rival coordinator, reliable): "take my members over".
+	MergeReq struct {
+		_struct bool `codec:",toarray"`
+		View    View // whole, or without Members when only the hash is repeated
+		Hash    [8]byte
+		MaxCtr  uint64
+	}
+	// MergeAck (unicast): a MergeReq arrived. Want asks for the whole view.
+	MergeAck struct {
+		_struct bool   `codec:",toarray"`
+		View    ViewID // of the MergeReq
+		Want    bool
+	}
+	// Redirect (unicast): "not me: ask the coordinator of this view".
+	Redirect struct {
+		_struct bool `codec:",toarray"`
+		View    ViewID
+		Class   uint8
+		Addr    netip.AddrPort
+	}
+	// Leave (coordinator): "I am going".
+	Leave struct {
+		_struct bool `codec:",toarray"`
+	}
+	// Handover (successor): "coordinate in my place", valid in the header's
+	// view only.
+	Handover struct {
+		_struct bool `codec:",toarray"`
+	}
+	// Bye (group): the coordinator goes without having handed over.
+	Bye struct {
+		_struct bool `codec:",toarray"`
+	}
+	// JoinReject (unicast): a newer incarnation of the same peer is known.
+	JoinReject struct {
+		_struct bool `codec:",toarray"`
+		Known   uint64
+	}
+	// RetryAfter (unicast): a joiner that failed too often must wait.
+	RetryAfter struct {
+		_struct bool `codec:",toarray"`
+		After   time.Duration
+	}
+	// Foreign (coordinator): a witness heard the heartbeat of another
+	// coordinator.
+	Foreign struct {
+		_struct bool           `codec:",toarray"`
+		View    ViewID         // the other coordinator's
+		Addr    netip.AddrPort // its endpoint
+		Class   uint8
+		Size    uint32
+	}
+	// Call (group): a member asks for an election although the coordinator
+	// may be well; all members of the header's view are candidates.
+	Call struct {
+		_struct bool `codec:",toarray"`
+	}
+)
+
+func (Join) Kind() Kind       { return KindJoin }
+func (Welcome) Kind() Kind    { return KindWelcome }
+func (Heartbeat) Kind() Kind  { return KindHeartbeat }
+func (KeepAlive) Kind() Kind  { return KindKeepAlive }
+func (ViewChange) Kind() Kind { return KindViewChange }
+func (ViewReq) Kind() Kind    { return KindViewReq }
+func (NotMember) Kind() Kind  { return KindNotMember }
+func (Suspect) Kind() Kind    { return KindSuspect }
+func (Alive) Kind() Kind      { return KindAlive }
+func (Probe) Kind() Kind      { return KindProbe }
+func (ProbeAck) Kind() Kind   { return KindProbeAck }
+func (ProbeReq) Kind() Kind   { return KindProbeReq }
+func (MergeReq) Kind() Kind   { return KindMergeReq }
+func (MergeAck) Kind() Kind   { return KindMergeAck }
+func (Redirect) Kind() Kind   { return KindRedirect }
+func (Leave) Kind() Kind      { return KindLeave }
+func (Handover) Kind() Kind   { return KindHandover }
+func (Bye) Kind() Kind        { return KindBye }
+func (JoinReject) Kind() Kind { return KindJoinReject }
+func (RetryAfter) Kind() Kind { return KindRetryAfter }
+func (Foreign) Kind() Kind    { return KindForeign }
+func (Call) Kind() Kind       { return KindCall }

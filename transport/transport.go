@@ -1,0 +1,184 @@
+package transport
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+)
+
+// Transport carries frames between the nodes of one group: datagrams to all
+// of them or to one, which may be lost, duplicated or reordered, and a
+// reliable, ordered stream to each peer. What a frame says is none of its
+// business; which group it belongs to is: frames of another group, or of
+// another wire version, never reach the Handler.
+//
+// All methods may be called from any goroutine, and none but Close blocks.
+//
+// Ownership: a frame passed to a Transport must not be changed afterwards by
+// anybody; the Transport may hold it until it is written, and does not change
+// it. So one encoded frame can be passed for any number of peers. A frame
+// passed to the Handler belongs to the Handler.
+type Transport interface {
+	// Open starts the transport, which calls h from then on until Close. It is
+	// called once. The error is a *NetworkError if there is no network at all.
+	Open(h Handler) error
+
+	// Addr is the endpoint at which peers reach this node, valid after Open.
+	Addr() netip.AddrPort
+
+	// Multicast sends a datagram to all nodes of the group but this one. It
+	// returns a *TooLargeError for a frame over MaxDatagram.
+	Multicast(frame []byte) error
+
+	// Unicast sends a datagram to one endpoint. It returns a *TooLargeError
+	// for a frame over MaxDatagram.
+	Unicast(to netip.AddrPort, frame []byte) error
+
+	// Stream queues a frame on the stream to a peer, which is opened if there
+	// is none. Frames arrive in order, each once, unless the stream breaks;
+	// then Down is reported and the frames not yet delivered are lost. It
+	// returns ErrFull, and has not taken the frame, when the peer does not
+	// keep up; Writable follows when there is room. It returns a
+	// *TooLargeError for a frame over MaxFrame.
+	Stream(to netip.AddrPort, frame []byte) error
+
+	// Hangup closes the stream to a peer, if there is one, after what is
+	// queued has been written. Nothing is reported for it here.
+	Hangup(peer netip.AddrPort)
+
+	// Close ends everything and waits for all goroutines; the Handler is not
+	// called afterwards. It is idempotent. After it the other methods return
+	// ErrClosed.
+	Close() error
+}
+
+// Limits that every Transport keeps.
+const (
+	// MaxDatagram is the largest frame that Multicast and Unicast take, so
+	// that with the transport's own header no packet is fragmented.
+	MaxDatagram = 1200
+	// MaxFrame is the largest frame that Stream takes.
+	MaxFrame = 2 << 20
+)
+
+// Handler receives what a Transport has to say. Handle is called from several
+// goroutines. It may block: for a FrameEvent from a stream that holds back
+// that one peer (its sender sees ErrFull in the end); for anything else it
+// delays other events, so a Handler should then rather drop.
+type Handler interface {
+	Handle(e Event)
+}
+
+// HandlerFunc is a function that is a Handler.
+type HandlerFunc func(Event)
+
+// Handle calls f.
+func (f HandlerFunc) Handle(e Event) { f(e) }
+
+// Kind tells events apart.
+type Kind uint8
+
+// The kinds of Event.
+const (
+	Datagram Kind = iota + 1 // a frame arrived as a datagram, to the group or to this node
+	Frame                    // a frame arrived on a stream
+	Up                       // a stream to the peer can be written: it was dialed, or accepted from the peer
+	Writable                 // after ErrFull there is room again
+	Down                     // the stream to the peer broke, or could not be opened; see Cause
+)
+
+var kinds = [...]string{Datagram: "datagram", Frame: "frame", Up: "up", Writable: "writable", Down: "down"}
+
+// String is the kind in one lower-case word.
+func (k Kind) String() string {
+	if int(k) < len(kinds) && kinds[k] != "" {
+		return kinds[k]
+	}
+	return fmt.Sprintf("kind(%d)", uint8(k))
+}
+
+// Event is one thing that a Transport tells its Handler.
+type Event struct {
+	Kind Kind
+	// Peer is the sender's unicast endpoint: for a datagram the address it
+	// came from, for the other kinds the address by which the peer announced
+	// itself or was dialed. An answer sent to it reaches the peer.
+	Peer  netip.AddrPort
+	Frame []byte // for Datagram and Frame
+	Cause Cause  // for Down
+	Err   error  // for Down: the operating system's word
+}
+
+// Cause is why a peer is down.
+type Cause uint8
+
+// The causes. A stream that ends is reported as Reset at once; the transport
+// then dials again by itself and reports Up, Refused or Timeout. So Reset alone
+// proves nothing, and Refused proves that the peer's process is gone, because
+// its host answers and nobody listens there.
+const (
+	Reset   Cause = iota + 1 // an open stream ended
+	Refused                  // a connection was refused
+	Timeout                  // no answer to a connection attempt, or the network is unreachable
+)
+
+var causes = [...]string{Reset: "reset", Refused: "refused", Timeout: "timeout"}
+
+// String is the cause in one lower-case word.
+func (c Cause) String() string {
+	if int(c) < len(causes) && causes[c] != "" {
+		return causes[c]
+	}
+	return fmt.Sprintf("cause(%d)", uint8(c))
+}
+
+// Interface is what a Transport says of one network interface.
+type Interface struct {
+	Name string
+	Addr netip.Addr
+	Used bool
+	Why  string // why it is not used, or what is particular about its use
+}
+
+// Reporter is what a Transport may implement besides, to be asked about its
+// network. Stats may be called from any goroutine at any time after Open.
+type Reporter interface {
+	Interfaces() []Interface
+	// Group is the address that newcomers must know, as text.
+	Group() string
+	// Drops counts, by reason, the packets that were refused before they
+	// reached the Handler. The map is the caller's.
+	Drops() map[string]uint64
+}
+
+// Errors of a Transport.
+var (
+	// ErrClosed is returned by every method after Close, and by Open when it
+	// is called twice. It is net.ErrClosed.
+	ErrClosed = net.ErrClosed
+	// ErrFull is returned by Stream when the peer does not keep up.
+	ErrFull = errors.New("transport: the peer's queue is full")
+)
+
+// TooLargeError says that a frame does not fit.
+type TooLargeError struct {
+	Size, Limit int // bytes
+}
+
+func (e *TooLargeError) Error() string {
+	return fmt.Sprintf("transport: a frame of %d bytes is over the limit of %d", e.Size, e.Limit)
+}
+
+// NetworkError says that no network can be used.
+type NetworkError struct {
+	Op  string // what was attempted
+	Err error
+}
+
+func (e *NetworkError) Error() string {
+	return "transport: no usable network: " + e.Op + ": " + e.Err.Error()
+}
+
+// Unwrap returns the cause.
+func (e *NetworkError) Unwrap() error { return e.Err }
