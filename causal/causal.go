@@ -23,9 +23,8 @@ func (w WriterID) String() string { return hex.EncodeToString(w[:]) }
 
 // MessageID names a message for good: the N-th, from 1, of its writer.
 type MessageID struct {
-	_struct bool `codec:",toarray"`
-	Writer  WriterID
-	N       uint64
+	Writer WriterID
+	N      uint64
 }
 
 // String is "<writer in hex>:<n>".
@@ -72,7 +71,6 @@ type Message struct {
 
 // Digest is equal on two nodes exactly when they hold the same history.
 type Digest struct {
-	_struct  bool   `codec:",toarray"`
 	Messages uint64 // how many messages it covers
 	Hash     [16]byte
 }

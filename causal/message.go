@@ -25,75 +25,64 @@ type (
 	// the answer to Want. The slices may be shared with other Blocks and with
 	// the log.
 	Blocks struct {
-		_struct bool `codec:",toarray"`
-		Frames  [][]byte
+		Frames [][]byte
 	}
 	// Beat says what a node holds.
 	Beat struct {
-		_struct bool   `codec:",toarray"`
-		Count   uint64 // blocks
-		Height  uint64 // the greatest
-		Digest  Digest
-		Heads   []Ref    // the blocks without successor, or none if over four
-		Writer  WriterID // its own writer, and
-		N       uint64   // the last block of it
+		Count  uint64 // blocks
+		Height uint64 // the greatest
+		Digest Digest
+		Heads  []Ref    // the blocks without successor, or none if over four
+		Writer WriterID // its own writer, and
+		N      uint64   // the last block of it
 	}
 	// Pull asks for all that the sender does not hold. Session numbers it.
 	Pull struct {
-		_struct bool `codec:",toarray"`
 		Session uint64
 		Tips    []Tip
 		Credit  uint32 // bytes of blocks that may be sent before more credit
 	}
 	// Credit allows the server of a Pull to send so many more bytes.
 	Credit struct {
-		_struct bool `codec:",toarray"`
 		Session uint64
 		Bytes   uint32
 	}
 	// Batch is a part of the answer to a Pull: blocks in an order in which
 	// each can be delivered at once.
 	Batch struct {
-		_struct bool `codec:",toarray"`
 		Session uint64
 		Frames  [][]byte
 		More    bool // false in the last
 	}
 	// Want asks for single blocks, by their place.
 	Want struct {
-		_struct bool `codec:",toarray"`
-		Dots    []Dot
+		Dots []Dot
 	}
 	// Fork proves that a writer signed two blocks with one number.
 	Fork struct {
-		_struct bool   `codec:",toarray"`
-		A, B    []byte // encoded blocks
+		A, B []byte // encoded blocks
 	}
 	// Ack says what the sender holds: all blocks of each writer up to N. It
 	// lists what changed since the Ack before on the same stream.
 	Ack struct {
-		_struct bool `codec:",toarray"`
-		Tips    []Dot
+		Tips []Dot
 	}
 	// Dot is the place of a block: the N-th of its writer.
 	Dot struct {
-		_struct bool `codec:",toarray"`
-		Writer  WriterID
-		N       uint64
+		Writer WriterID
+		N      uint64
 	}
 	// Ref is a block's place and its hash.
 	Ref struct {
-		_struct bool `codec:",toarray"`
-		Writer  WriterID
-		N       uint64
-		Hash    Hash
+		Writer WriterID
+		N      uint64
+		Hash   Hash
 	}
 	// Tip is the end of a writer's chain, as far as it is held.
 	Tip struct {
-		_struct bool `codec:",toarray"`
-		Writer  WriterID
-		N       uint64
-		Hash    [8]byte // the first bytes of the block's hash
+		Writer WriterID
+		N      uint64
+		Hash   [8]byte // the first bytes of the block's hash
 	}
 )
 

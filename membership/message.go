@@ -7,10 +7,9 @@ import (
 
 // Header stands in front of every message of the group.
 type Header struct {
-	_struct bool   `codec:",toarray"`
-	From    Key    // the sender
-	Inc     uint64 // its incarnation
-	View    ViewID // the view it has installed, or zero
+	From Key    // the sender
+	Inc  uint64 // its incarnation
+	View ViewID // the view it has installed, or zero
 }
 
 // Packet is one message. Body is one of the types of this file, never a
@@ -56,69 +55,59 @@ const (
 type (
 	// Join (group): "register me". Only a coordinator answers.
 	Join struct {
-		_struct bool           `codec:",toarray"`
-		MaxCtr  uint64         // highest epoch counter the sender ever saw
-		Addr    netip.AddrPort // its endpoint
-		Name    string
+		MaxCtr uint64         // highest epoch counter the sender ever saw
+		Addr   netip.AddrPort // its endpoint
+		Name   string
 	}
 	// Welcome (unicast, reliable): the answer to Join. It is idempotent.
 	Welcome struct {
-		_struct bool `codec:",toarray"`
-		View    View
+		View View
 	}
 	// Heartbeat (group; unicast to a rival or a deaf member): the coordinator
 	// of the header's view is well.
 	Heartbeat struct {
-		_struct bool `codec:",toarray"`
-		Class   uint8
-		Size    uint32  // members of the view
-		Seq     uint64  // counts this coordinator's heartbeats
-		Hash    [8]byte // of the view
+		Class uint8
+		Size  uint32  // members of the view
+		Seq   uint64  // counts this coordinator's heartbeats
+		Hash  [8]byte // of the view
 	}
 	// KeepAlive (coordinator): a member is well.
 	KeepAlive struct {
-		_struct bool   `codec:",toarray"`
-		Seq     uint64 // the last heartbeat heard of the present epoch
+		Seq uint64 // the last heartbeat heard of the present epoch
 	}
 	// ViewChange (group as a delta; unicast, reliable, as a repair): a view,
 	// as the difference to Base, or in full when Base is zero.
 	ViewChange struct {
-		_struct bool `codec:",toarray"`
-		ID      ViewID
-		Base    ViewID
-		Class   uint8
-		Number  uint64
-		NextID  uint32
-		Cause   ViewCause
-		Joined  []Member // added to Base, or replacing the entry with the same key
-		Left    []Departure
+		ID     ViewID
+		Base   ViewID
+		Class  uint8
+		Number uint64
+		NextID uint32
+		Cause  ViewCause
+		Joined []Member // added to Base, or replacing the entry with the same key
+		Left   []Departure
 	}
 	// ViewReq (any holder): "send me your view, I am behind".
 	ViewReq struct {
-		_struct bool `codec:",toarray"`
-		Have    ViewID
+		Have ViewID
 	}
 	// NotMember (unicast): the view in the header does not list you: rejoin.
 	NotMember struct {
-		_struct bool   `codec:",toarray"`
-		Max     uint64 // highest epoch counter the sender ever saw
+		Max uint64 // highest epoch counter the sender ever saw
 	}
 	// Suspect (group): "I do not hear the coordinator of this epoch".
 	Suspect struct {
-		_struct bool `codec:",toarray"`
-		Epoch   Epoch
+		Epoch Epoch
 	}
 	// Alive (unicast): the coordinator itself, or a witness, says that the
 	// coordinator of the epoch was heard Age ago.
 	Alive struct {
-		_struct bool `codec:",toarray"`
-		Epoch   Epoch
-		Age     time.Duration
+		Epoch Epoch
+		Age   time.Duration
 	}
 	// Probe (unicast): "are you (Subject, Inc)?". Origin is who wants to know,
 	// where a witness asks for somebody else.
 	Probe struct {
-		_struct bool `codec:",toarray"`
 		Subject Key
 		Inc     uint64
 		Nonce   uint64
@@ -127,14 +116,12 @@ type (
 	// ProbeAck (unicast): "(Subject, Inc) is well". A witness that saw the
 	// answer forwards it.
 	ProbeAck struct {
-		_struct bool `codec:",toarray"`
 		Subject Key
 		Inc     uint64
 		Nonce   uint64
 	}
 	// ProbeReq (witness): "probe this member for me".
 	ProbeReq struct {
-		_struct bool `codec:",toarray"`
 		Subject Key
 		Inc     uint64
 		Addr    netip.AddrPort
@@ -142,60 +129,50 @@ type (
 	}
 	// MergeReq (rival coordinator, reliable): "take my members over".
 	MergeReq struct {
-		_struct bool `codec:",toarray"`
-		View    View // whole, or without Members when only the hash is repeated
-		Hash    [8]byte
-		MaxCtr  uint64
+		View   View // whole, or without Members when only the hash is repeated
+		Hash   [8]byte
+		MaxCtr uint64
 	}
 	// MergeAck (unicast): a MergeReq arrived. Want asks for the whole view.
 	MergeAck struct {
-		_struct bool   `codec:",toarray"`
-		View    ViewID // of the MergeReq
-		Want    bool
+		View ViewID // of the MergeReq
+		Want bool
 	}
 	// Redirect (unicast): "not me: ask the coordinator of this view".
 	Redirect struct {
-		_struct bool `codec:",toarray"`
-		View    ViewID
-		Class   uint8
-		Addr    netip.AddrPort
+		View  ViewID
+		Class uint8
+		Addr  netip.AddrPort
 	}
 	// Leave (coordinator): "I am going".
 	Leave struct {
-		_struct bool `codec:",toarray"`
 	}
 	// Handover (successor): "coordinate in my place", valid in the header's
 	// view only.
 	Handover struct {
-		_struct bool `codec:",toarray"`
 	}
 	// Bye (group): the coordinator goes without having handed over.
 	Bye struct {
-		_struct bool `codec:",toarray"`
 	}
 	// JoinReject (unicast): a newer incarnation of the same peer is known.
 	JoinReject struct {
-		_struct bool `codec:",toarray"`
-		Known   uint64
+		Known uint64
 	}
 	// RetryAfter (unicast): a joiner that failed too often must wait.
 	RetryAfter struct {
-		_struct bool `codec:",toarray"`
-		After   time.Duration
+		After time.Duration
 	}
 	// Foreign (coordinator): a witness heard the heartbeat of another
 	// coordinator.
 	Foreign struct {
-		_struct bool           `codec:",toarray"`
-		View    ViewID         // the other coordinator's
-		Addr    netip.AddrPort // its endpoint
-		Class   uint8
-		Size    uint32
+		View  ViewID         // the other coordinator's
+		Addr  netip.AddrPort // its endpoint
+		Class uint8
+		Size  uint32
 	}
 	// Call (group): a member asks for an election although the coordinator
 	// may be well; all members of the header's view are candidates.
 	Call struct {
-		_struct bool `codec:",toarray"`
 	}
 )
 

@@ -17,10 +17,9 @@ type Key = [16]byte
 // term; the rest says who opened it, so that two halves of a divided group
 // never share one even when their counters are equal.
 type Epoch struct {
-	_struct bool   `codec:",toarray"`
-	Ctr     uint64 // only grows
-	Leader  Key    // the coordinator
-	Inc     uint64 // its incarnation
+	Ctr    uint64 // only grows
+	Leader Key    // the coordinator
+	Inc    uint64 // its incarnation
 }
 
 // Compare orders epochs by counter, then leader, then incarnation.
@@ -30,9 +29,8 @@ func (e Epoch) Compare(o Epoch) int {
 
 // ViewID names a view. Views are totally ordered by it.
 type ViewID struct {
-	_struct bool `codec:",toarray"`
-	Epoch   Epoch
-	Seq     uint32 // number of the view within its epoch, from 0
+	Epoch Epoch
+	Seq   uint32 // number of the view within its epoch, from 0
 }
 
 // Compare orders view IDs by epoch, then number.
@@ -51,19 +49,17 @@ func (v ViewID) String() string {
 
 // Member is one participant as a view lists it.
 type Member struct {
-	_struct bool `codec:",toarray"`
-	Key     Key
-	Inc     uint64         // the run of the process that is meant
-	ID      uint32         // assigned by the coordinator, unique in the view
-	Addr    netip.AddrPort // its unicast endpoint
-	Name    string         // chosen by a person; may collide
+	Key  Key
+	Inc  uint64         // the run of the process that is meant
+	ID   uint32         // assigned by the coordinator, unique in the view
+	Addr netip.AddrPort // its unicast endpoint
+	Name string         // chosen by a person; may collide
 }
 
 // View is what the group is, as a coordinator announced it. A View is
 // immutable once made.
 type View struct {
-	_struct bool `codec:",toarray"`
-	ID      ViewID
+	ID ViewID
 	// Class is floor(log2(members)) when the epoch was opened. Of two
 	// coordinators that meet, the one with the lower (Class, Epoch) yields.
 	Class uint8
@@ -137,10 +133,9 @@ func (r Reason) String() string {
 
 // Departure is a member that a view no longer lists.
 type Departure struct {
-	_struct bool `codec:",toarray"`
-	Key     Key
-	Inc     uint64
-	Reason  Reason
+	Key    Key
+	Inc    uint64
+	Reason Reason
 }
 
 // ViewCause is why a view was made.
