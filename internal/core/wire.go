@@ -1,0 +1,284 @@
+package core
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"reflect"
+
+	"github.com/seed-885536be/p2p/causal"
+	"github.com/seed-885536be/p2p/election"
+	"github.com/seed-885536be/p2p/internal/codec"
+	"github.com/seed-885536be/p2p/membership"
+)
+
+// A frame is a row of msgpack values in the one form of package codec: the
+// kind, the header or sender, the body, and after a heartbeat or keep-alive
+// what its sender holds of the history.
+//
+//	membership  kind  membership.Header  body  [causal.Beat]
+//	election    kind  membership.Header  election.Message
+//	log         kind  sender             body
+//
+// The kind is a byte below 128: the package's own kind above the base of the
+// package.
+const (
+	wireMembership = 0x00
+	wireElection   = 0x30
+	wireLog        = 0x40
+)
+
+// sender stands in front of a log's message.
+type sender struct {
+	From membership.Key
+	Inc  uint64
+}
+
+// frame is a decoded frame: exactly one of body, election and log is set.
+type frame struct {
+	header   membership.Header
+	body     membership.Body
+	election *election.Message
+	log      causal.Protocol
+	beat     *causal.Beat // with a body
+}
+
+var bodies = map[membership.Kind]reflect.Type{}
+
+func init() {
+	for _, b := range []membership.Body{
+		membership.Join{}, membership.Welcome{}, membership.Heartbeat{}, membership.KeepAlive{},
+		membership.ViewChange{}, membership.ViewReq{}, membership.NotMember{}, membership.Suspect{},
+		membership.Alive{}, membership.Probe{}, membership.ProbeAck{}, membership.ProbeReq{},
+		membership.MergeReq{}, membership.MergeAck{}, membership.Redirect{}, membership.Leave{},
+		membership.Handover{}, membership.Bye{}, membership.JoinReject{}, membership.RetryAfter{},
+		membership.Foreign{}, membership.Call{},
+	} {
+		bodies[b.Kind()] = reflect.TypeOf(b)
+	}
+}
+
+func encodeMembership(h membership.Header, b membership.Body, beat *causal.Beat) []byte {
+	f := append(make([]byte, 0, 256), wireMembership+byte(b.Kind()))
+	f = codec.Append(f, &h)
+	f = codec.Append(f, b)
+	if beat != nil {
+		f = codec.Append(f, beat)
+	}
+	return f
+}
+
+func encodeElection(h membership.Header, m election.Message) []byte {
+	f := append(make([]byte, 0, 256), wireElection+byte(m.Kind))
+	f = codec.Append(f, &h)
+	return codec.Append(f, &m)
+}
+
+func encodeLog(s sender, m causal.Protocol) []byte {
+	size := 64
+	switch m := m.(type) {
+	case *causal.Blocks:
+		size += framesSize(m.Frames)
+	case *causal.Batch:
+		size += framesSize(m.Frames)
+	default:
+		size = 512
+	}
+	f := append(make([]byte, 0, size), wireLog+byte(m.Kind()))
+	f = codec.Append(f, &s)
+	// Blocks are written by hand, as the same bytes that the codec would make:
+	// they are almost all of the traffic.
+	switch m := m.(type) {
+	case *causal.Blocks:
+		return appendFrames(append(f, 0x91), m.Frames)
+	case *causal.Batch:
+		f = codec.Append(append(f, 0x93), m.Session)
+		f = appendFrames(f, m.Frames)
+		return codec.Append(f, m.More)
+	}
+	return codec.Append(f, m)
+}
+
+func framesSize(frames [][]byte) int {
+	n := 8
+	for _, f := range frames {
+		n += len(f) + 5
+	}
+	return n
+}
+
+func appendFrames(dst []byte, frames [][]byte) []byte {
+	switch n := len(frames); {
+	case n < 16:
+		dst = append(dst, 0x90|byte(n))
+	case n < 1<<16:
+		dst = binary.BigEndian.AppendUint16(append(dst, 0xdc), uint16(n))
+	default:
+		dst = binary.BigEndian.AppendUint32(append(dst, 0xdd), uint32(n))
+	}
+	for _, f := range frames {
+		switch n := len(f); {
+		case n < 1<<8:
+			dst = append(dst, 0xc4, byte(n))
+		case n < 1<<16:
+			dst = binary.BigEndian.AppendUint16(append(dst, 0xc5), uint16(n))
+		default:
+			dst = binary.BigEndian.AppendUint32(append(dst, 0xc6), uint32(n))
+		}
+		dst = append(dst, f...)
+	}
+	return dst
+}
+
+// Errors of decode.
+var (
+	errKind     = errors.New("unknown kind")
+	errTrailing = errors.New("bytes after the end")
+)
+
+// decode decodes a whole frame. The byte strings of blocks are parts of b.
+func decode(b []byte) (frame, error) {
+	var f frame
+	if len(b) == 0 {
+		return f, codec.ErrTruncated
+	}
+	kind, rest := b[0], b[1:]
+	var err error
+	switch {
+	case kind >= wireLog && kind < 0x80:
+		var s sender
+		if rest, err = codec.Decode(rest, &s); err != nil {
+			return f, err
+		}
+		f.header.From, f.header.Inc = s.From, s.Inc
+		f.log, rest, err = decodeLog(causal.Kind(kind-wireLog), rest)
+	case kind >= wireElection && kind < wireLog:
+		if rest, err = codec.Decode(rest, &f.header); err != nil {
+			return f, err
+		}
+		f.election = new(election.Message)
+		rest, err = codec.Decode(rest, f.election)
+		if err == nil && (byte(f.election.Kind) != kind-wireElection || f.election.Kind < election.KindElection || f.election.Kind > election.KindRingProbeOK) {
+			err = errKind
+		}
+	default:
+		t := bodies[membership.Kind(kind)]
+		if t == nil {
+			return f, errKind
+		}
+		if rest, err = codec.Decode(rest, &f.header); err != nil {
+			return f, err
+		}
+		v := reflect.New(t)
+		if rest, err = codec.Decode(rest, v.Interface()); err != nil {
+			return f, err
+		}
+		f.body = v.Elem().Interface().(membership.Body)
+		if k := f.body.Kind(); len(rest) > 0 && (k == membership.KindHeartbeat || k == membership.KindKeepAlive) {
+			f.beat = new(causal.Beat)
+			rest, err = codec.Decode(rest, f.beat)
+		}
+	}
+	if err == nil && len(rest) > 0 {
+		err = errTrailing
+	}
+	return f, err
+}
+
+func decodeLog(k causal.Kind, b []byte) (m causal.Protocol, rest []byte, err error) {
+	switch k {
+	case causal.KindBlocks:
+		if len(b) == 0 || b[0] != 0x91 {
+			return nil, nil, codec.ErrForm
+		}
+		frames, rest, err := decodeFrames(b[1:])
+		return &causal.Blocks{Frames: frames}, rest, err
+	case causal.KindBatch:
+		m := new(causal.Batch)
+		if len(b) == 0 || b[0] != 0x93 {
+			return nil, nil, codec.ErrForm
+		}
+		if rest, err = codec.Decode(b[1:], &m.Session); err != nil {
+			return nil, nil, err
+		}
+		if m.Frames, rest, err = decodeFrames(rest); err != nil {
+			return nil, nil, err
+		}
+		rest, err = codec.Decode(rest, &m.More)
+		return m, rest, err
+	case causal.KindBeat:
+		m = new(causal.Beat)
+	case causal.KindPull:
+		m = new(causal.Pull)
+	case causal.KindCredit:
+		m = new(causal.Credit)
+	case causal.KindWant:
+		m = new(causal.Want)
+	case causal.KindFork:
+		m = new(causal.Fork)
+	case causal.KindAck:
+		m = new(causal.Ack)
+	default:
+		return nil, nil, errKind
+	}
+	rest, err = codec.Decode(b, m)
+	return m, rest, err
+}
+
+// decodeFrames decodes an array of byte strings without copying them.
+func decodeFrames(b []byte) (frames [][]byte, rest []byte, err error) {
+	take := func(n int) (v uint64, ok bool) {
+		if len(b) < n {
+			return 0, false
+		}
+		for _, x := range b[:n] {
+			v = v<<8 | uint64(x)
+		}
+		b = b[n:]
+		return v, true
+	}
+	var n uint64
+	c, ok := take(1)
+	switch {
+	case !ok:
+	case c&0xf0 == 0x90:
+		n = c & 0x0f
+	case c == 0xdc:
+		n, ok = take(2)
+		ok = ok && n >= 16
+	case c == 0xdd:
+		n, ok = take(4)
+		ok = ok && n >= 1<<16
+	default:
+		ok = false
+	}
+	if !ok || n > uint64(len(b)/2) { // the shortest byte string takes two
+		return nil, nil, fmt.Errorf("%w: list of blocks", codec.ErrForm)
+	}
+	if n > 0 {
+		frames = make([][]byte, 0, n)
+	}
+	for range n {
+		var size, least uint64
+		c, ok = take(1)
+		switch {
+		case !ok:
+		case c == 0xc4:
+			size, ok = take(1)
+		case c == 0xc5:
+			least = 1 << 8
+			size, ok = take(2)
+		case c == 0xc6:
+			least = 1 << 16
+			size, ok = take(4)
+		default:
+			ok = false
+		}
+		if !ok || size < least || size > uint64(len(b)) {
+			return nil, nil, fmt.Errorf("%w: block", codec.ErrForm)
+		}
+		frames = append(frames, b[:size:size])
+		b = b[size:]
+	}
+	return frames, b, nil
+}
