@@ -37,12 +37,13 @@ type Round struct {
 	Self Key
 	// Candidates are the members of Base without the missing coordinator, the
 	// highest rank first; Self is among them. Bully elects the highest that
-	// answers; Ring passes its token to the next lower rank and from the
-	// lowest to the highest.
+	// answers; Ring passes its token to the next higher rank, and from the
+	// highest to the lowest.
 	Candidates []Candidate
 	// Invited is true when the round begins because another member's message
 	// arrived, and false when the caller itself verified that the coordinator
-	// is gone. An Elector begins its own candidacy only in the second case.
+	// is gone. An invited Elector gives higher candidates time to come forward
+	// before it does so itself.
 	Invited bool
 	// RTO is the caller's present estimate of the time after which an answer
 	// is overdue. Zero means Timing.RTO.
@@ -70,15 +71,20 @@ func (r *Round) Pos(k Key) int {
 // the others learn of it from that announcement and call Cancel.
 type Elector interface {
 	// Begin starts a round. A round with the same base that already runs goes
-	// on; if it was begun as Invited and the new one is not, the candidacy
-	// starts now. A round with another base replaces the one that runs.
+	// on as it is, with the candidates it has; but a candidacy that was only
+	// postponed because the round was begun as Invited starts now if the new
+	// one is not. A round with another base replaces the one that runs. If
+	// Self is no candidate, nothing starts.
 	Begin(now time.Time, r Round)
 
 	// Step takes one message of another member. live says that the caller
 	// itself still hears the coordinator of the message's base, so that in its
 	// eyes no election is needed: the machine then neither starts nor
 	// supports a candidacy, but still acknowledges what must be acknowledged.
-	// A message that does not belong to the present round changes nothing.
+	// A message of another base, of a member that is no candidate, or of
+	// another incarnation of a candidate changes nothing, though it may be
+	// acknowledged. For a message whose Candidacy is true, a caller that wants
+	// to take part calls Begin with an Invited round first.
 	Step(now time.Time, m Message, live bool)
 
 	// Tick makes the machine notice the time.
@@ -91,7 +97,7 @@ type Elector interface {
 	Ready() Ready
 
 	// Cancel ends the round without a winner: the coordinator was heard after
-	// all, or a new one was announced.
+	// all, or a new one was announced. What Ready has not returned is dropped.
 	Cancel()
 
 	// Name is the algorithm's name in lower case, such as "bully".
@@ -118,7 +124,7 @@ type Kind uint8
 // The kinds of Message.
 const (
 	KindElection    Kind = 1 // "I am a candidate" (Bully), or the notice that a round began (Ring)
-	KindOK          Kind = 2 // Bully: "a higher one is alive"
+	KindOK          Kind = 2 // Bully: the ANSWER "a higher one is alive"
 	KindToken       Kind = 3 // Ring: the candidacy that travels
 	KindTokenAck    Kind = 4 // Ring: a token arrived, or is refused
 	KindRingProbe   Kind = 5 // Ring: "are you there?", to look ahead over dead successors
@@ -146,27 +152,47 @@ func (k Kind) String() string {
 
 // Message is what electors say to each other. Fields that a kind does not use
 // are zero.
+//
+// From and Inc are for the receiver. An Elector leaves them zero in what it
+// wants sent, and whoever sends the message states who it is.
 type Message struct {
 	Kind    Kind
 	From    Key    // the sender
 	Inc     uint64 // the sender's incarnation
 	Base    Base   // the view that the sender's round starts from
-	Cand    Key    // Token, TokenAck: the candidate, which need not be the sender
-	CandInc uint64 // Token, TokenAck: the candidate's incarnation
-	Attempt uint32 // Token, TokenAck: the candidate's how-manieth token of this base
+	Cand    Key    // Ring, all but the notice: the candidate, which need not be the sender
+	CandInc uint64 // Ring, all but the notice: the candidate's incarnation
+	Attempt uint32 // Ring, all but the notice: tells the candidate's tokens apart; it never uses a number twice
 	Hops    uint32 // Token: members passed so far
-	Refuse  bool   // TokenAck: skip me, I am not part of this election
+	Refuse  bool   // TokenAck, RingProbeOK: skip me, I am not part of this election
+}
+
+// Candidacy reports whether the message stands for an election in progress, in
+// contrast to an answer. A caller that receives one either takes part, by Begin
+// before Step, or knows better and tells the sender and the candidate.
+func (m Message) Candidacy() bool {
+	return m.Kind == KindElection || m.Kind == KindToken || m.Kind == KindRingProbe
+}
+
+// Candidate is the member whose candidacy the message is about: Cand where the
+// kind has one, otherwise the sender.
+func (m Message) Candidate() Key {
+	if m.Cand != (Key{}) {
+		return m.Cand
+	}
+	return m.From
 }
 
 // Timing holds the durations of both algorithms. The zero value of a field
-// means its default.
+// means its default; a default that is a multiple of RTO follows Round.RTO
+// where the round has one.
 type Timing struct {
 	RTO     time.Duration // an answer is overdue after this; 200 ms
 	HopRTO  time.Duration // a ring neighbour's acknowledgement is overdue after this; RTO/5
-	Stagger time.Duration // candidates wait this times their position, at most 16 times; RTO/8
+	Stagger time.Duration // invited candidates wait this times their position, at most 16 times; RTO/8
 	TCoord  time.Duration // an outranked candidate waits this for an announcement; 10 RTO
-	Tries   int           // repetitions of ELECTION before a candidate that nobody outranks has won; 5
-	OKRanks int           // only so many of the highest ranks answer ELECTION with OK; 3
+	Tries   int           // how often a candidate sends ELECTION before, unanswered, it has won; 5
+	OKRanks int           // of the candidates that do not contend, so many of the highest answer ELECTION; 3
 }
 
 // WithDefaults returns t with each zero field set to its default.
