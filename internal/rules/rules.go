@@ -221,7 +221,7 @@ func Impure(fset *token.FileSet, file *ast.File) []string {
 			// A local variable may hide an import. Obj is what the parser
 			// resolved within the file; for an import it is nil.
 			x, ok := n.X.(*ast.Ident)
-			if !ok || x.Obj != nil { //nolint:staticcheck // the file's own scope is all that is needed
+			if !ok || x.Obj != nil {
 				return true
 			}
 			p := imported[x.Name]

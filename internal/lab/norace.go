@@ -1,0 +1,5 @@
+//go:build !race && unix
+
+package lab
+
+const raceDetector = false

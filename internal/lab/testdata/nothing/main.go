@@ -1,0 +1,6 @@
+// Command nothing exits.
+package main
+
+import "os"
+
+func main() { os.Exit(3) }
