@@ -4,7 +4,8 @@
 // trailing bytes, missing and surplus fields, nil for a struct and invalid
 // UTF-8 pass. Here a value has exactly one encoding, and Decode takes nothing
 // else: what it accepts, Append gives back byte for byte. All structs are
-// encoded as arrays; there are no maps, no extensions, no floats, no nil.
+// encoded as arrays; there are no maps, no extensions and no floats, and nil is
+// a list or byte string that is not there, never a struct or a number.
 package codec
 
 import (
@@ -116,7 +117,7 @@ func scan(b []byte, at, depth int) (int, error) {
 	}
 	size := 0 // of what follows the first byte
 	switch c {
-	case 0xc2, 0xc3: // false, true
+	case 0xc0, 0xc2, 0xc3: // nil, false, true
 	case 0xcc, 0xd0, 0xc4, 0xd9: // 8-bit integers, lengths
 		size = 1
 	case 0xcd, 0xd1, 0xc5, 0xda, 0xdc:

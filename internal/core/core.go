@@ -1,0 +1,432 @@
+package core
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/seed-885536be/p2p/causal"
+	"github.com/seed-885536be/p2p/membership"
+	"github.com/seed-885536be/p2p/transport"
+)
+
+// Times and bounds of a Core.
+const (
+	// redial is how long a link to a member may be down before it is tried
+	// again, and how long a member leaves the dialing to the other end.
+	redial = time.Second
+	// maxControl bounds the frames of membership that wait for one stream.
+	maxControl = 256
+	// syncPatience is how long a newcomer waits for the history before it is
+	// told that it is a member all the same.
+	syncPatience = 10 * time.Second
+)
+
+// Core is a whole node but for its clock and its network: a Group and a Log,
+// fed with what the transport says, and saying what the transport is to do.
+type Core struct {
+	group *Group
+	log   causal.Log
+	self  membership.Key
+	addr  netip.AddrPort
+
+	links map[netip.AddrPort]*link
+	peers map[membership.Key]*link // those of links whose key is known
+	dial  time.Time                // when to look after links that are down
+
+	syncing time.Time // when patience for the first sync ends; zero: it is complete
+	drops   map[string]uint64
+	out     Ready
+}
+
+// link is the stream to one endpoint.
+type link struct {
+	addr    netip.AddrPort
+	key     membership.Key // zero: not known yet
+	member  bool           // of the present view
+	up      bool
+	due     time.Time // when to dial, if it is a member's and not up
+	control [][]byte
+	queued  bool // listed in Ready.Pump
+}
+
+// Ready is what a Core wants done: first the datagrams, then the streams.
+type Ready struct {
+	Out []Out
+	// Pump are endpoints for which Next has frames.
+	Pump []netip.AddrPort
+	// Hangup are endpoints whose stream is no longer needed.
+	Hangup []netip.AddrPort
+	// Notes are what happened, in order: a membership.Event, an ElectionStep,
+	// a Beat, or a Synced.
+	Notes []any
+	Log   causal.Ready
+	Left  bool
+	Err   error
+}
+
+// Out is a datagram.
+type Out struct {
+	Group bool // to all; else to To
+	To    netip.AddrPort
+	Frame []byte
+}
+
+// Beat notes that the coordinator's heartbeat was sent, or heard.
+type Beat struct {
+	From membership.Key
+	View membership.ViewID
+	Sent bool
+}
+
+// Synced notes that this node has taken over the history that was there when
+// it became a member.
+type Synced struct{}
+
+// New makes a Core. self is the node's endpoint.
+func New(g *Group, log causal.Log, addr netip.AddrPort) *Core {
+	return &Core{
+		group: g, log: log, self: g.self, addr: addr,
+		links: make(map[netip.AddrPort]*link), peers: make(map[membership.Key]*link),
+		drops: make(map[string]uint64),
+	}
+}
+
+// Group is the node's group, to be read only.
+func (c *Core) Group() *Group { return c.group }
+
+// Log is the node's log, to be read only.
+func (c *Core) Log() causal.Log { return c.log }
+
+// Drops counts by reason the frames that were refused. It must not be changed.
+func (c *Core) Drops() map[string]uint64 { return c.drops }
+
+// Step passes one input to the membership.
+func (c *Core) Step(now time.Time, in membership.Input) {
+	c.group.Step(now, in)
+	c.settle(now)
+}
+
+// Append adds own messages to the history. They may wait for Flush.
+func (c *Core) Append(now time.Time, data ...[]byte) (causal.MessageID, error) {
+	return c.log.Append(now, data...)
+}
+
+// Flush lets go what was appended.
+func (c *Core) Flush(now time.Time) error {
+	err := c.log.Flush(now)
+	c.settle(now)
+	return err
+}
+
+// Handle takes what the transport says. Writable is the driver's business.
+func (c *Core) Handle(now time.Time, e transport.Event) {
+	switch e.Kind {
+	case transport.Datagram, transport.Frame:
+		f, err := decode(e.Frame)
+		if err != nil {
+			c.drops["malformed"]++
+			return
+		}
+		if f.header.From == c.self && f.body == nil {
+			c.drops["own"]++ // membership wants to know of a second process with this key
+			return
+		}
+		c.receive(now, e, f)
+	case transport.Up:
+		l := c.link(e.Peer)
+		if l.up = true; l.key != (membership.Key{}) {
+			c.log.Link(now, l.key, true)
+		}
+	case transport.Down:
+		c.down(now, e)
+	}
+	c.settle(now)
+}
+
+func (c *Core) receive(now time.Time, e transport.Event, f frame) {
+	switch {
+	case f.body != nil:
+		if f.body.Kind() == membership.KindHeartbeat {
+			c.out.Notes = append(c.out.Notes, Beat{From: f.header.From, View: f.header.View})
+		}
+		c.group.Step(now, membership.Receive{From: e.Peer, Packet: membership.Packet{Header: f.header, Body: f.body}})
+		if f.beat != nil {
+			c.log.Step(now, f.header.From, f.beat)
+		}
+	case f.election != nil:
+		c.group.StepElection(now, e.Peer, f.header, *f.election)
+	default:
+		if e.Kind == transport.Frame {
+			c.identify(now, c.link(e.Peer), f.header.From)
+		} else if f.log.Kind() != causal.KindBeat {
+			c.drops["not_by_stream"]++
+			return
+		}
+		c.group.Step(now, membership.Heard{Key: f.header.From, Inc: f.header.Inc})
+		c.log.Step(now, f.header.From, f.log)
+	}
+}
+
+// identify notes whose endpoint a link leads to.
+func (c *Core) identify(now time.Time, l *link, k membership.Key) {
+	if l.key == k {
+		return
+	}
+	if l.key != (membership.Key{}) && c.peers[l.key] == l { // another process took the endpoint over
+		c.log.Link(now, l.key, false)
+		delete(c.peers, l.key)
+	}
+	if old := c.peers[k]; old != nil { // the peer moved to another endpoint
+		if old.member {
+			return // what the view says is right until another view says otherwise
+		}
+		c.log.Link(now, k, false)
+		old.key = membership.Key{}
+	}
+	l.key = k
+	c.peers[k] = l
+	if l.up {
+		c.log.Link(now, k, true)
+	}
+}
+
+func (c *Core) down(now time.Time, e transport.Event) {
+	if l := c.links[e.Peer]; l != nil {
+		if l.up && l.key != (membership.Key{}) {
+			c.log.Link(now, l.key, false)
+		}
+		l.up, l.due, l.control = false, now.Add(redial), nil
+		if !l.member && e.Cause != transport.Reset {
+			c.drop(now, l)
+		}
+	}
+	c.group.Step(now, membership.Down{Addr: e.Peer, Cause: membership.Cause(e.Cause)})
+}
+
+func (c *Core) link(addr netip.AddrPort) *link {
+	l := c.links[addr]
+	if l == nil {
+		l = &link{addr: addr}
+		c.links[addr] = l
+	}
+	return l
+}
+
+func (c *Core) drop(now time.Time, l *link) {
+	if l.key != (membership.Key{}) && c.peers[l.key] == l {
+		if l.up {
+			c.log.Link(now, l.key, false)
+		}
+		delete(c.peers, l.key)
+	}
+	delete(c.links, l.addr)
+}
+
+// Tick makes the node notice the time.
+func (c *Core) Tick(now time.Time) {
+	c.group.Tick(now)
+	c.log.Tick(now)
+	if !c.dial.IsZero() && !now.Before(c.dial) {
+		c.redial(now)
+	}
+	if !c.syncing.IsZero() && !now.Before(c.syncing) {
+		c.synced()
+	}
+	c.settle(now)
+}
+
+// Deadline is when Tick is due next; the zero time means never.
+func (c *Core) Deadline() time.Time {
+	return earlier(earlier(c.group.Deadline(), c.log.Deadline()), earlier(c.dial, c.syncing))
+}
+
+// Next returns the next frame for an endpoint's stream, or nil.
+func (c *Core) Next(now time.Time, addr netip.AddrPort) []byte {
+	l := c.links[addr]
+	if l == nil {
+		return nil
+	}
+	l.queued = false
+	if len(l.control) > 0 {
+		f := l.control[0]
+		l.control = l.control[1:]
+		return f
+	}
+	if !l.up || l.key == (membership.Key{}) {
+		return nil
+	}
+	if m := c.log.Next(now, l.key); m != nil {
+		return c.encodeLog(m)
+	}
+	return nil
+}
+
+// Ready returns what has accumulated since the last call, and forgets it.
+func (c *Core) Ready() Ready {
+	r := c.out
+	c.out = Ready{}
+	return r
+}
+
+// settle carries what the group and the log have to say to each other and to
+// the network.
+func (c *Core) settle(now time.Time) {
+	g := c.group.Ready()
+	for _, e := range g.Events {
+		if in, ok := e.(membership.Installed); ok {
+			c.installed(now, in)
+		}
+		c.out.Notes = append(c.out.Notes, e)
+	}
+	for _, s := range g.Steps {
+		c.out.Notes = append(c.out.Notes, s)
+	}
+	for _, s := range g.Send {
+		c.send(now, s)
+	}
+	c.out.Left = c.out.Left || g.Left
+	if g.Err != nil {
+		c.out.Err = g.Err
+	}
+
+	r := c.log.Ready()
+	if r.SendBeat && len(c.group.View().Members) > 1 {
+		c.out.Out = append(c.out.Out, Out{Group: true, Frame: c.encodeLog(c.log.Beat(now))})
+	}
+	for _, k := range r.Peers {
+		if l := c.peers[k]; l != nil {
+			c.pump(l)
+		}
+	}
+	if r.Synced && !c.syncing.IsZero() {
+		c.synced()
+	}
+	c.merge(r)
+}
+
+// merge adds what the log said to what the driver has not taken yet.
+func (c *Core) merge(r causal.Ready) {
+	o := &c.out.Log
+	o.Delivered = o.Delivered || r.Delivered
+	if r.Inserted > 0 {
+		if o.Inserted == 0 || r.InsertedAt < o.InsertedAt {
+			o.InsertedAt = r.InsertedAt
+		}
+		o.Inserted += r.Inserted
+	}
+	o.Digest = o.Digest || r.Digest
+	o.Stable = append(o.Stable, r.Stable...)
+	o.Forks = append(o.Forks, r.Forks...)
+	if r.Err != nil {
+		o.Err = r.Err
+	}
+}
+
+func (c *Core) synced() {
+	c.syncing = time.Time{}
+	c.out.Notes = append(c.out.Notes, Synced{})
+}
+
+// Syncing reports whether the history is still being taken over.
+func (c *Core) Syncing() bool { return !c.syncing.IsZero() }
+
+func (c *Core) send(now time.Time, s GroupSend) {
+	var f []byte
+	if s.Election != nil {
+		f = encodeElection(s.Header, *s.Election)
+	} else {
+		var beat *causal.Beat
+		switch s.Body.Kind() {
+		case membership.KindHeartbeat:
+			beat = c.log.Beat(now)
+			c.out.Notes = append(c.out.Notes, Beat{From: c.self, View: s.Header.View, Sent: true})
+		case membership.KindKeepAlive:
+			beat = c.log.Beat(now)
+		}
+		f = encodeMembership(s.Header, s.Body, beat)
+	}
+	switch {
+	case !s.Group && (s.Reliable || len(f) > transport.MaxDatagram):
+		l := c.link(s.To)
+		if len(l.control) == maxControl {
+			c.drops["control_overflow"]++
+			l.control = l.control[1:]
+		}
+		l.control = append(l.control, f)
+		c.pump(l)
+	case len(f) > transport.MaxDatagram:
+		c.drops["oversize"]++ // membership keeps what it multicasts small
+	default:
+		c.out.Out = append(c.out.Out, Out{Group: s.Group, To: s.To, Frame: f})
+	}
+}
+
+func (c *Core) pump(l *link) {
+	if !l.queued {
+		l.queued = true
+		c.out.Pump = append(c.out.Pump, l.addr)
+	}
+}
+
+// installed makes the links follow the view.
+func (c *Core) installed(now time.Time, in membership.Installed) {
+	v := in.View
+	members := make([]membership.Key, 0, len(v.Members))
+	for _, m := range v.Members {
+		members = append(members, m.Key)
+	}
+	for _, l := range c.links {
+		l.member = false
+	}
+	// Of two members the one that came later dials at once, so that they do not
+	// dial each other; the other does when that has not worked for a while.
+	due := now
+	for _, m := range v.Members {
+		if m.Key == c.self {
+			due = now.Add(redial)
+			continue
+		}
+		l := c.link(m.Addr)
+		c.identify(now, l, m.Key)
+		if l.member = true; !slices.ContainsFunc(in.Prev.Members, func(p membership.Member) bool { return p.Key == m.Key && p.Addr == m.Addr }) {
+			l.due = due
+		}
+	}
+	for _, l := range c.links {
+		if !l.member && len(l.control) == 0 && slices.ContainsFunc(in.Prev.Members, func(m membership.Member) bool { return m.Addr == l.addr }) {
+			c.drop(now, l)
+			c.out.Hangup = append(c.out.Hangup, l.addr)
+		}
+	}
+	c.log.SetPeers(now, members)
+	if in.Prev.Members == nil {
+		c.syncing = now
+		if len(members) > 1 {
+			c.syncing = now.Add(syncPatience)
+		}
+	}
+	c.redial(now)
+}
+
+// redial asks for streams to the members that have none and are due.
+func (c *Core) redial(now time.Time) {
+	c.dial = time.Time{}
+	for _, m := range c.group.View().Members {
+		l := c.links[m.Addr]
+		if l == nil || l.up {
+			continue
+		}
+		if !l.due.After(now) {
+			l.due = now.Add(redial)
+			l.control = append(l.control, c.encodeLog(c.log.Beat(now)))
+			c.pump(l)
+		}
+		c.dial = earlier(c.dial, l.due)
+	}
+}
+
+func (c *Core) encodeLog(m causal.Protocol) []byte {
+	h := c.group.Header()
+	return encodeLog(sender{From: h.From, Inc: h.Inc}, m)
+}
