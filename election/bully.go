@@ -16,6 +16,7 @@ type bully struct {
 	round
 	state     bullyState
 	timer     time.Time // in every state but Idle
+	answered  bool      // in Stagger: the candidate that came first has its ANSWER
 	tries     int       // in Contend: ELECTIONs sent
 	postponed int       // in Wait: restarts of the timer
 }
@@ -28,7 +29,7 @@ func NewBully(c Config) Elector { return &bully{round: newRound(c)} }
 // Name implements Elector.
 func (b *bully) Name() string { return "bully" }
 
-// Begin implements Elector. Rows B1 to B5.
+// Begin implements Elector. Rows B1 to B5, and B17.
 func (b *bully) Begin(now time.Time, r Round) {
 	if b.runs(r.Base) {
 		if !r.Invited && b.state == bullyStagger {
@@ -42,7 +43,7 @@ func (b *bully) Begin(now time.Time, r Round) {
 	case b.pos == 0:
 		b.elected()
 	case r.Invited:
-		b.state, b.timer = bullyStagger, now.Add(b.stagger())
+		b.state, b.timer, b.answered = bullyStagger, now.Add(b.stagger()), false
 	default:
 		b.contend(now)
 	}
@@ -57,9 +58,7 @@ func (b *bully) Step(now time.Time, m Message, live bool) {
 	higher := from < b.pos
 	switch {
 	case m.Kind == KindElection && !higher:
-		if b.state == bullyContend || b.pos < b.timing.OKRanks {
-			b.send(from, Message{Kind: KindOK})
-		}
+		b.answer(from)
 	case m.Kind == KindElection && b.state == bullyWait:
 		if b.postponed < maxPostponed {
 			b.postponed++
@@ -92,6 +91,19 @@ func (b *bully) Deadline() time.Time { return b.timer }
 func (b *bully) Cancel() {
 	b.stop()
 	b.state, b.timer = bullyIdle, time.Time{}
+}
+
+// answer tells a lower candidate that this node is alive. Not all do, or many
+// would answer each; and who is about to contend answers only once, for its own
+// ELECTION tells the others.
+func (b *bully) answer(from int) {
+	switch {
+	case b.state == bullyContend:
+	case b.pos >= b.timing.OKRanks, b.state == bullyStagger && b.answered:
+		return
+	}
+	b.answered = true
+	b.send(from, Message{Kind: KindOK})
 }
 
 func (b *bully) contend(now time.Time) {

@@ -83,7 +83,7 @@ func NewRing(c Config) Elector { return &ring{round: newRound(c)} }
 // Name implements Elector.
 func (r *ring) Name() string { return "ring" }
 
-// Begin implements Elector. Rows R1 to R5.
+// Begin implements Elector. Rows R1 to R5, and R28.
 func (r *ring) Begin(now time.Time, n Round) {
 	if r.runs(n.Base) {
 		if !n.Invited && r.state == ringNotified {
@@ -103,7 +103,7 @@ func (r *ring) Begin(now time.Time, n Round) {
 	}
 }
 
-// Step implements Elector.
+// Step implements Elector. Rows R6 to R21.
 func (r *ring) Step(now time.Time, m Message, live bool) {
 	if m.From == (Key{}) {
 		return // an answer would go to the whole group
@@ -128,7 +128,7 @@ func (r *ring) Step(now time.Time, m Message, live bool) {
 	}
 }
 
-// Tick implements Elector. Rows R19, R20, R23 and R26.
+// Tick implements Elector. Rows R22 to R27.
 func (r *ring) Tick(now time.Time) {
 	for i := 0; i < len(r.hops); {
 		if h := &r.hops[i]; now.Before(h.timer) || r.overdue(now, h) {
@@ -153,7 +153,7 @@ func (r *ring) Deadline() time.Time {
 	return d
 }
 
-// Cancel implements Elector. Row R27.
+// Cancel implements Elector. Row R28.
 func (r *ring) Cancel() {
 	r.stop()
 	r.reset()
@@ -189,7 +189,7 @@ func (r *ring) participate(now time.Time) {
 	r.state, r.timer = ringParticipant, now.Add(r.timing.TCoord+lap+r.stagger())
 }
 
-// notice is an ELECTION from a higher candidate. Rows R7 and R8.
+// notice is an ELECTION from a higher candidate. Rows R6 and R7.
 func (r *ring) notice(now time.Time) {
 	if r.state == ringParticipant {
 		if r.postponed == maxPostponed {
@@ -200,8 +200,8 @@ func (r *ring) notice(now time.Time) {
 	r.participate(now)
 }
 
-// acknowledge answers a TOKEN or RING_PROBE, duplicates too. Rows R9 to R11
-// and R18.
+// acknowledge answers a TOKEN or RING_PROBE, duplicates too. Rows R8 to R10
+// and R17.
 func (r *ring) acknowledge(m Message, k Kind, from int, live bool) {
 	r.ready.Out = append(r.ready.Out, Out{To: m.From, Msg: Message{
 		Kind: k, Base: m.Base, Cand: m.Cand, CandInc: m.CandInc, Attempt: m.Attempt,
@@ -209,7 +209,7 @@ func (r *ring) acknowledge(m Message, k Kind, from int, live bool) {
 	}})
 }
 
-// token is a TOKEN of the present round. Rows R12 to R17.
+// token is a TOKEN of the present round. Rows R11 to R16.
 func (r *ring) token(now time.Time, m Message) {
 	cand := r.position(m.Cand, m.CandInc)
 	switch {
@@ -265,7 +265,7 @@ func (r *ring) pass(now time.Time, m Message, cand, reach int) {
 			return
 		}
 	}
-	if len(r.hops) == maxHops && cand != r.pos {
+	if len(r.hops) >= maxHops && cand != r.pos {
 		return
 	}
 	r.hops = append(r.hops, hop{token: m, cand: cand, reach: reach})
@@ -283,7 +283,7 @@ func (r *ring) hand(now time.Time, h *hop, to int) {
 }
 
 // overdue goes on with a hop whose timer has run out, and reports whether there
-// is anything to go on with. Rows R19, R20, R23 and R24.
+// is anything to go on with. Rows R22 to R25.
 func (r *ring) overdue(now time.Time, h *hop) bool {
 	switch {
 	case h.to != 0 && h.tries < hopTries:
@@ -318,7 +318,7 @@ func (r *ring) look(now time.Time, h *hop, from, count int) bool {
 }
 
 // answered is a TOKEN_ACK or RING_PROBE_OK of the member at a distance. Rows
-// R20 to R22.
+// R18 to R21.
 func (r *ring) answered(now time.Time, m Message, from int) {
 	i := slices.IndexFunc(r.hops, func(h hop) bool {
 		return h.token.Cand == m.Cand && h.token.CandInc == m.CandInc && h.token.Attempt == m.Attempt
@@ -354,7 +354,7 @@ func (r *ring) answered(now time.Time, m Message, from int) {
 }
 
 // drop gives up a token that nobody takes. If it is this node's own, nobody
-// else is there. Rows R24 and R25.
+// else is there. Row R26.
 func (r *ring) drop(i int) {
 	if r.hops[i].cand == r.pos {
 		r.elected()

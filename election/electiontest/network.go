@@ -90,6 +90,7 @@ type member struct {
 	alive   bool
 	begun   bool // a round was begun and not yet decided
 	hears   bool // it hears the coordinator of its view, who is gone for others
+	away    bool // it belongs to another group
 	wake    time.Duration
 }
 
@@ -161,6 +162,16 @@ func (n *Network) VerifyAll(within time.Duration) {
 // the eyes of others. Such a member says so to those who stand for election.
 func (n *Network) Hears(id int, hears bool) { n.members[id-1].hears = hears }
 
+// Away makes a member one that has gone over to another group, whose
+// coordinator it hears.
+func (n *Network) Away(id int) {
+	m := n.members[id-1]
+	m.away, m.begun, m.hears = true, false, true
+	m.view = &view{base: election.Base{Ctr: 1000, Leader: Key(len(n.members) + 2), Inc: 1}, leader: len(n.members) + 2}
+	m.elector.Cancel()
+	n.drain(m)
+}
+
 // Crash ends a member for good.
 func (n *Network) Crash(id int) {
 	n.trace("%d crashes", id)
@@ -214,13 +225,13 @@ func (n *Network) Settle(within time.Duration) int {
 	}
 }
 
-// Leader is the member that all members that are alive follow, or 0 if they
-// differ, or if it is not alive, or if a round runs.
+// Leader is the member that all members that are alive and not away follow, or
+// 0 if they differ, or if it is not alive, or if a round runs.
 func (n *Network) Leader() int {
 	leader := 0
 	for _, m := range n.members {
 		switch {
-		case !m.alive:
+		case !m.alive, m.away:
 		case m.begun || leader != 0 && m.view.leader != leader:
 			return 0
 		default:
