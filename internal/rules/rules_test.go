@@ -120,7 +120,7 @@ func TestLayersFindsWhatIsWrong(t *testing.T) {
 func TestMustBePureFollowsImports(t *testing.T) {
 	m := func(dir string) string { return path.Join(Module, dir) }
 	g := Graph{
-		m("internal/core"):  {m("internal/codec"), "fmt"},
+		m("internal/core"):  {m("internal/codec"), m("transport"), "fmt"},
 		m("internal/codec"): {"errors"},
 		m("causal"):         nil,
 		m("p2pchat"):        {m("internal/driver")},
