@@ -1,0 +1,399 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/term"
+
+	"github.com/seed-885536be/p2p/p2pchat"
+)
+
+const (
+	maxTyped   = 1 << 20                // bytes of a typed line
+	burstShown = 10                     // messages of a burst that are shown
+	burstGap   = 150 * time.Millisecond // quiet that ends a burst
+	viewColumn = 72                     // where the view stands in a line
+	clock      = "15:04:05"
+)
+
+// line is the face for people: lines in, lines out.
+type line struct {
+	*session
+	settings    settings
+	in          io.Reader
+	err         io.Writer
+	echo        bool // the terminal does not show what was typed: we do
+	interactive bool // output is a terminal
+
+	mu    sync.Mutex // guards all below, and the output
+	out   io.Writer
+	room  string          // where text goes
+	rooms map[string]bool // that are shown
+	burst burst
+}
+
+func newLine(s *session, set settings, in io.Reader, out, err io.Writer) *line {
+	l := &line{
+		session: s, settings: set, in: in, out: out, err: err,
+		echo: !isTerminal(in), interactive: isTerminal(out),
+		room: set.room, rooms: map[string]bool{set.room: true},
+	}
+	return l
+}
+
+func isTerminal(f any) bool {
+	fd, ok := f.(interface{ Fd() uintptr })
+	return ok && term.IsTerminal(int(fd.Fd()))
+}
+
+// burst collects messages that come from another node's stock, of which there
+// may be very many at once.
+type burst struct {
+	timer    *time.Timer
+	n        int // in rooms that are shown
+	inserted int
+	last     []p2pchat.Message
+}
+
+func (l *line) printf(format string, args ...any) {
+	fmt.Fprintf(l.out, format+"\n", args...)
+}
+
+// note prints one line about the group: the time, a mark of two or three
+// characters, the text, and the view if there is one.
+func (l *line) note(mark, text string, v *p2pchat.View) {
+	s := fmt.Sprintf("%s  %-3s %s", time.Now().Format(clock), mark, text)
+	if v != nil {
+		s += strings.Repeat(" ", max(2, viewColumn-utf8.RuneCountInString(s))) + notation(*v)
+	}
+	l.printf("%s", s)
+}
+
+// notation is the view in one short piece of text.
+func notation(v p2pchat.View) string {
+	const most = 16
+	s := v.String()
+	if len(v.Members) <= most {
+		return s
+	}
+	few := v
+	few.Members = v.Members[:most]
+	return strings.TrimSuffix(strings.Replace(few.String(), fmt.Sprintf("(%d)", most), fmt.Sprintf("(%d)", len(v.Members)), 1), "]") + ",…]"
+}
+
+func (l *line) opened() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.node.Status()
+	security := "open (no passphrase)"
+	if s.Sealed {
+		security = "sealed"
+	}
+	l.printf("  group %s  wire v%d  %s", l.settings.group, wireVersion, security)
+	for _, f := range s.Interfaces {
+		use := "joined"
+		switch {
+		case f.Used && f.Why != "":
+			use += " (" + f.Why + ")"
+		case !f.Used:
+			use = "skipped: " + f.Why
+		}
+		addr := "-"
+		if f.Addr.IsValid() {
+			addr = f.Addr.String()
+		}
+		l.printf("  %-8s  %-15s  %s", harmless(f.Name), addr, use)
+	}
+	if s.LocalOnly {
+		l.printf("  no network but this machine: only programs on it can join")
+	}
+}
+
+func (l *line) drained() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.endBurst()
+}
+
+func (l *line) message(m p2pchat.Message) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if m.Backlog {
+		l.addToBurst(m)
+		return
+	}
+	l.endBurst()
+	if m.Own && !l.echo {
+		return
+	}
+	if l.rooms[m.Room] {
+		l.printMessage(m, m.Inserted)
+	}
+}
+
+func (l *line) addToBurst(m p2pchat.Message) {
+	if l.rooms[m.Room] {
+		b := &l.burst
+		b.n++
+		if m.Inserted {
+			b.inserted++
+		}
+		if len(b.last) == burstShown {
+			b.last = b.last[1:]
+		}
+		b.last = append(b.last, m)
+	}
+	if l.burst.timer != nil {
+		l.burst.timer.Stop()
+	}
+	l.burst.timer = time.AfterFunc(burstGap, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.endBurst()
+	})
+}
+
+// endBurst shows the last messages of a burst, as the history orders them.
+func (l *line) endBurst() {
+	b := l.burst
+	l.burst = burst{}
+	if b.timer != nil {
+		b.timer.Stop()
+	}
+	if b.n == 0 {
+		return
+	}
+	if n := b.n - len(b.last); n > 0 {
+		l.printf("          … %d messages before these: /history %d", n, b.n)
+	}
+	slices.SortFunc(b.last, func(a, b p2pchat.Message) int { return int(int64(a.Pos - b.Pos)) })
+	for _, m := range b.last {
+		l.printMessage(m, m.Inserted)
+	}
+	if b.inserted > 0 {
+		l.printf("          ^   %s inserted above what was here: /history", count(b.inserted, "message was", "messages were"))
+	}
+}
+
+func (l *line) printMessage(m p2pchat.Message, late bool) {
+	mark := ""
+	if late {
+		mark = "^ "
+	}
+	room := ""
+	if m.Room != l.room {
+		room = "[" + harmlessNick(m.Room) + "] "
+	}
+	l.printf("%s  %s%s%s", m.Sent.Local().Format(clock), mark, room, said(m))
+}
+
+// said is a message as people read it. Text that begins with /me is what its
+// author does.
+func said(m p2pchat.Message) string {
+	text := harmless(string(m.Data))
+	if deed, ok := strings.CutPrefix(text, "/me "); ok {
+		return "* " + show(m.From) + " " + deed
+	}
+	return show(m.From) + ": " + text
+}
+
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
+
+func (l *line) event(e p2pchat.Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	self := l.node.Self()
+	switch e := e.(type) {
+	case *p2pchat.JoinEvent:
+		l.join(e)
+	case *p2pchat.ViewEvent:
+		l.view(e, self)
+	case *p2pchat.CoordinatorEvent:
+		l.coordinator(e, self)
+	case *p2pchat.PeerEvent:
+		who := show(e.Peer)
+		if l.node.View().Coordinator.Key == e.Peer.Key {
+			who = "coordinator " + who
+		}
+		switch e.State {
+		case "suspect":
+			why := "silent for " + seconds(e.Silent)
+			if e.Why != "" && e.Why != "silent" {
+				why = harmless(e.Why)
+			}
+			l.note("!!", who+" "+why+": suspect", nil)
+		case "up":
+			if e.Why != "joined" {
+				l.note("--", who+" is well", nil)
+			}
+		}
+	case *p2pchat.ElectionEvent:
+		if e.Phase == "start" {
+			l.note("!!", fmt.Sprintf("election for term %d (%s)", e.Term, e.Algorithm), nil)
+		}
+	case *p2pchat.NickEvent:
+		old := e.Peer
+		old.Nick = e.Old
+		l.note("--", show(old)+" is now "+show(e.Peer), nil)
+	case *p2pchat.ForkEvent:
+		l.note("!!", show(e.Author)+" forked its history", nil)
+	case *p2pchat.WarningEvent:
+		l.note("!!", harmless(e.Text), nil)
+	case *p2pchat.LaggedEvent:
+		l.note("!!", fmt.Sprintf("%d events were not shown", e.Dropped), nil)
+	}
+}
+
+func (l *line) join(e *p2pchat.JoinEvent) {
+	switch e.Phase {
+	case "probe":
+		if e.Try == 1 {
+			l.printf("  looking for the group…")
+		}
+	case "first":
+		l.printf("  nobody answered -> founding a new group as its coordinator")
+		l.welcome(e)
+	case "sync":
+		l.printf("  taking over the history…")
+	case "ready":
+		l.printf("  joined the group of %s, term %d", show(e.Coordinator), e.Term)
+		l.welcome(e)
+	}
+}
+
+func (l *line) welcome(*p2pchat.JoinEvent) {
+	l.printf("  you are #%d. type to chat, /help for commands", l.node.Self().ID)
+}
+
+func (l *line) view(e *p2pchat.ViewEvent, self p2pchat.Peer) {
+	notes := [][2]string{}
+	add := func(mark, format string, args ...any) {
+		notes = append(notes, [2]string{mark, fmt.Sprintf(format, args...)})
+	}
+	own := slices.ContainsFunc(e.Joined, func(p p2pchat.Peer) bool { return p.Key == self.Key })
+	if e.Cause == p2pchat.CauseMerge {
+		add("**", "merged with another group: term %d, coordinator %s", e.View.Term, show(e.View.Coordinator))
+	}
+	if !own {
+		for _, p := range e.Joined {
+			add("-->", "%s joined", show(p))
+		}
+	}
+	for _, d := range e.Left {
+		if d.Failed {
+			add("!!", "%s is dead", show(d.Peer))
+		} else {
+			add("<--", "%s left", show(d.Peer))
+		}
+	}
+	for _, p := range e.Renumbered {
+		if p.Key == self.Key {
+			add("**", "you are now #%d (merge)", p.ID)
+		} else {
+			add("--", "%s has a new number (merge)", show(p))
+		}
+	}
+	for i, n := range notes {
+		var v *p2pchat.View
+		if i == len(notes)-1 {
+			v = &e.View
+		}
+		l.note(n[0], n[1], v)
+	}
+}
+
+func (l *line) coordinator(e *p2pchat.CoordinatorEvent, self p2pchat.Peer) {
+	if e.Cause == p2pchat.CauseFirst || e.Cause == p2pchat.CauseMerge || e.Old.ID == 0 {
+		return // the start lines, or the view, say so
+	}
+	who := show(e.New) + " is"
+	if e.New.Key == self.Key {
+		who = "you are"
+	}
+	how := fmt.Sprintf("%s without one", seconds(e.Gap))
+	if e.Cause == p2pchat.CauseHandover {
+		how = "handed over by " + show(e.Old)
+	}
+	v := l.node.View()
+	l.note("**", fmt.Sprintf("%s coordinator (term %d), %s", who, e.Term, how), &v)
+}
+
+// input sends what is typed, and carries out what begins with a slash. Nothing
+// is read before the node is a member.
+func (l *line) input() {
+	select {
+	case <-l.joined:
+	case <-l.ctx.Done():
+		return
+	}
+	r := bufio.NewReader(l.in)
+	for l.ctx.Err() == nil {
+		typed, err := readLine(r, maxTyped)
+		switch {
+		case errors.Is(err, errLineTooLong):
+			l.complain("a line is over %d bytes", maxTyped)
+		case errors.Is(err, io.EOF):
+			l.end(ending{cause: "eof", graceful: true})
+			return
+		case err != nil:
+			l.end(ending{code: exitRuntime, cause: "stdin", err: err, graceful: true})
+			return
+		default:
+			l.typed(strings.ToValidUTF8(string(typed), "\ufffd"))
+		}
+	}
+}
+
+func (l *line) typed(text string) {
+	switch {
+	case strings.TrimSpace(text) == "" || l.ctx.Err() != nil:
+	case strings.HasPrefix(text, "//"):
+		l.say(text[1:])
+	case strings.HasPrefix(text, "/"):
+		l.command(text[1:])
+	default:
+		l.say(text)
+	}
+}
+
+func (l *line) say(text string) {
+	l.mu.Lock()
+	room := l.room
+	l.mu.Unlock()
+	if _, err := l.node.Send(l.ctx, room, []byte(text)); err != nil {
+		l.complain("not sent: %v", err)
+	}
+}
+
+// complain tells the person what went wrong.
+func (l *line) complain(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.printf("  ! %s", harmless(fmt.Sprintf(format, args...)))
+}
+
+func (l *line) closed(e ending) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case e.err != nil:
+		fail(l.err, e.code, e.err)
+	case e.graceful:
+		l.printf("  you have left")
+	}
+}

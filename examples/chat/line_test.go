@@ -1,0 +1,143 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// shows waits until the program has printed a text.
+func (p *program) shows(text string) {
+	p.t.Helper()
+	p.out.await(p.t, fmt.Sprintf("%q", text), func(all string) bool { return strings.Contains(all, text) })
+}
+
+// talkers starts two programs of one group in line mode.
+func talkers(t *testing.T, nickA, nickB string) (a, b *program) {
+	t.Helper()
+	group := newGroup()
+	a = start(t, group, "-nick", nickA)
+	a.shows("you are #1. type to chat")
+	b = start(t, group, "-nick", nickB)
+	b.shows("you are #2. type to chat")
+	a.shows("#2 joined")
+	return a, b
+}
+
+func TestTwoTalk(t *testing.T) {
+	t.Parallel()
+	a, b := talkers(t, "ada", "bob")
+	a.shows("  nobody answered -> founding a new group as its coordinator\n")
+	a.shows("wire v1  open (no passphrase)\n")
+	b.shows("joined the group of ada#1, term 1")
+	require.Regexp(t, `(?m)^\d\d:\d\d:\d\d  --> bob#2 joined {2,}\[1\*\|v2\] \(2\) \[1,2\]$`, a.out.String())
+
+	a.write("hello")
+	b.shows("  ada#1: hello\n")
+	b.write("//who is there?")
+	a.shows("  bob#2: /who is there?\n")
+	b.write("/me waves")
+	a.shows("  * bob#2 waves\n")
+	a.shows("  ada#1: hello\n") // own text too, since no terminal shows it
+
+	for _, c := range []struct{ typed, shown string }{
+		{"/who", "ada#1                127.0.0.1:"},
+		{"/who", "coordinator  you"},
+		{"/view", "term 1, view 2, coordinator ada#1  [1*|v2] (2) [1,2]"},
+		{"/status", "phase       member"},
+		{"/status", "3 messages, "},
+		{"/digest", "3 messages, the same at"},
+		{"/whois bob", "bob#2  key "},
+		{"/whois bob", ", 2 messages"},
+		{"/whois zoe", `! nobody here is called "zoe"`},
+		{"/rooms", "lobby                3 messages  you are here"},
+		{"/history 1", "       3  "},
+		{"/search WHO is", "bob#2: /who is there?"},
+		{"/search xyzzy", "  nothing\n"},
+		{"/help", "/history [n]    the last n messages of the room (20)"},
+		{"/histroy", "! unknown command /histroy: did you mean /history?"},
+		{"/xyzzy", "! unknown command /xyzzy: /help lists all; //xyzzy sends it as text"},
+		{"/who else", "! /who takes no argument"},
+		{"/nick", "! usage: /nick name"},
+		{"/history 0", "! usage: /history [n]"},
+		{"/clear", ""},
+		{"/join attic", "you are in attic"},
+	} {
+		a.write("%s", c.typed)
+		a.shows(c.shown)
+	}
+	for _, line := range strings.Split(b.out.String(), "\n") {
+		require.NotContains(t, line, "xyzzy", "commands are not sent")
+	}
+	a.write("up here")
+	b.write("/join attic")
+	b.shows("ada#1: up here")
+	b.write("/nick robert")
+	a.shows("bob#2 is now robert#2")
+	b.write("/elect")
+	a.shows("robert#2 is coordinator (term 2), ")
+	b.shows("you are coordinator (term 2), ")
+
+	b.write("/quit")
+	require.Equal(t, exitOK, b.exit())
+	b.shows("  you have left\n")
+	a.shows("<-- robert#2 left")
+	a.in.Close()
+	require.Equal(t, exitOK, a.exit())
+	require.Empty(t, a.err.String())
+	require.Empty(t, b.err.String())
+}
+
+func TestCrashIsSeen(t *testing.T) {
+	t.Parallel()
+	a, b := talkers(t, "ada", "bob")
+	a.write("/crash")
+	require.Equal(t, exitCrash, a.exit())
+	b.shows("!!  ada#1 is dead")
+	b.shows("you are coordinator (term 2)")
+	require.NotContains(t, a.out.String(), "left")
+}
+
+func TestHostileNickAndText(t *testing.T) {
+	t.Parallel()
+	a, b := talkers(t, "ada\x1b]0;owned\a\u202e", "bob#1:\nyes")
+	a.write("\x1b[2J\u009b1mhi\r\u2066there")
+	b.shows("ada]0;owned#1: [2J1mhithere\n")
+	b.write("/nick \x1b[31mred")
+	a.shows("bob#1:_yes#2 is now [31mred#2")
+	b.write("/whois \x1b[5m")
+	b.shows(`nobody here is called "[5m"`)
+	b.write("/\x1b[5m")
+	b.shows("unknown command /[5m")
+	b.write("/join \x1b]0;x\a")
+	b.shows("you are in ]0;x")
+	a.in.Close()
+	b.in.Close()
+	a.exit()
+	b.exit()
+	for _, p := range []*program{a, b} {
+		for _, r := range strings.ReplaceAll(p.out.String()+p.err.String(), "\n", "") {
+			require.False(t, r < ' ' || r >= 0x7f && r < 0xa0 || r == '\u202e' || r == '\u2066', "%U", r)
+		}
+	}
+}
+
+// TestBacklogIsShown checks that a newcomer sees the end of a long history.
+func TestBacklogIsShown(t *testing.T) {
+	t.Parallel()
+	a, _ := talkers(t, "ada", "bob")
+	for i := range 25 {
+		a.write("line %d.", i+1)
+	}
+	a.shows("ada#1: line 25.\n")
+	group := strings.Fields(a.out.String())[1]
+	c := start(t, []string{"-iface", "lo", "-group", group}, "-nick", "eve")
+	c.shows("ada#1: line 25.\n")
+	c.shows("… 15 messages before these: /history 25\n")
+	require.Contains(t, c.out.String(), "line 16.")
+	require.NotContains(t, c.out.String(), "line 15.")
+	c.write("/history 12")
+	c.shows("ada#1: line 14.\n")
+}

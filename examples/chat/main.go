@@ -1,0 +1,247 @@
+// Command chat lets people on one network talk without a server. Start it in
+// several terminals, or on several machines of a LAN, and type:
+//
+//	go run ./examples/chat
+//
+// With -json it speaks a line protocol on its standard input and output, for
+// tests, scripts and other languages; PROTOCOL.md describes it.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"time"
+	"unicode/utf8"
+
+	"github.com/seed-885536be/p2p/election"
+	"github.com/seed-885536be/p2p/membership"
+	"github.com/seed-885536be/p2p/p2pchat"
+	"github.com/seed-885536be/p2p/transport"
+	"github.com/seed-885536be/p2p/transport/lan"
+)
+
+// Exit codes.
+const (
+	exitOK        = 0
+	exitRuntime   = 1
+	exitUsage     = 2
+	exitNoNetwork = 3
+	exitRefused   = 4 // by the group
+	exitCrash     = 137
+)
+
+// wireVersion is what this program's packets carry.
+const wireVersion = 1
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	// After the first signal the second one kills: stop restores the default.
+	context.AfterFunc(ctx, stop)
+	// A reader that goes away must not kill the process before it has left
+	// the group: with SIGPIPE caught, the write reports an error instead.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// settings are the flags.
+type settings struct {
+	group, nick, room, listen string
+	ifaces                    []string
+	algorithm                 string
+	heartbeat, timeout        time.Duration
+	json                      bool
+	log                       string
+	verbose, veryVerbose      bool
+	version                   bool
+}
+
+// errUsage marks what flag has already reported.
+var errUsage = errors.New("usage")
+
+func parseFlags(args []string, out io.Writer) (settings, error) {
+	var s settings
+	var ifaces string
+	fs := flag.NewFlagSet("chat", flag.ContinueOnError)
+	fs.SetOutput(out)
+	fs.Usage = func() {
+		fmt.Fprintln(out, "usage: chat [flags]\n\nTalks with everybody on the network who has the same -group. Flags:")
+		fs.PrintDefaults()
+	}
+	fs.StringVar(&s.group, "group", "239.255.77.12:7712", "multicast `address` of the group: all that a newcomer must know")
+	fs.StringVar(&s.nick, "nick", defaultNick(), "your `name`: free text, need not be unique")
+	fs.StringVar(&s.room, "room", "lobby", "`room` to talk in")
+	fs.StringVar(&ifaces, "iface", "", "network interfaces to use, `names` or addresses with commas between; lo is this machine only (default: all that are fit)")
+	fs.StringVar(&s.listen, "listen", "", "own unicast `address` (default: any free port)")
+	fs.StringVar(&s.algorithm, "election", "bully", "election `algorithm`: bully or ring")
+	fs.DurationVar(&s.heartbeat, "heartbeat", 500*time.Millisecond, "time between two heartbeats of the coordinator")
+	fs.DurationVar(&s.timeout, "timeout", 2*time.Second, "silence after which the coordinator is presumed dead")
+	fs.BoolVar(&s.json, "json", false, "machine mode: JSON commands on stdin, JSON events on stdout")
+	fs.StringVar(&s.log, "log", "", "write a structured log to this `file`")
+	fs.BoolVar(&s.verbose, "v", false, "log views and elections, to stderr unless -log is given")
+	fs.BoolVar(&s.veryVerbose, "vv", false, "log every heartbeat as well")
+	fs.BoolVar(&s.version, "version", false, "print the version and exit")
+	if err := fs.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return s, err
+		}
+		return s, errUsage
+	}
+	if fs.NArg() > 0 {
+		return s, fmt.Errorf("unexpected argument %q", fs.Arg(0))
+	}
+	if ifaces != "" {
+		for name := range strings.SplitSeq(ifaces, ",") {
+			if name = strings.TrimSpace(name); name == "" {
+				return s, fmt.Errorf("-iface %q: an empty name", ifaces)
+			}
+			s.ifaces = append(s.ifaces, name)
+		}
+	}
+	return s, s.validate()
+}
+
+func (s *settings) validate() error {
+	var errs []error
+	if g, err := netip.ParseAddrPort(s.group); err != nil {
+		errs = append(errs, fmt.Errorf("-group %q: want ip:port", s.group))
+	} else if !g.Addr().IsMulticast() || g.Port() == 0 {
+		errs = append(errs, fmt.Errorf("-group %s: not a multicast address with a port, such as 239.255.77.12:7712", g))
+	}
+	if s.listen != "" {
+		if _, err := netip.ParseAddrPort(s.listen); err != nil {
+			errs = append(errs, fmt.Errorf("-listen %q: want ip:port", s.listen))
+		}
+	}
+	if strings.TrimSpace(s.nick) == "" {
+		errs = append(errs, errors.New("-nick: empty"))
+	}
+	if s.room == "" || len(s.room) > p2pchat.MaxRoom || !utf8.ValidString(s.room) {
+		errs = append(errs, &p2pchat.NameError{What: "room", Name: s.room, Limit: p2pchat.MaxRoom})
+	}
+	if s.algorithm != "bully" && s.algorithm != "ring" {
+		errs = append(errs, fmt.Errorf("-election %q: want bully or ring", s.algorithm))
+	}
+	if s.heartbeat <= 0 || s.timeout <= s.heartbeat {
+		errs = append(errs, fmt.Errorf("-heartbeat %s -timeout %s: the time-out must be the longer one", s.heartbeat, s.timeout))
+	}
+	return errors.Join(errs...)
+}
+
+func (s *settings) options(l logger) []p2pchat.Option {
+	elector := election.New(election.NewBully)
+	if s.algorithm == "ring" {
+		elector = election.NewRing
+	}
+	return []p2pchat.Option{
+		p2pchat.WithName(strings.TrimSpace(s.nick)),
+		p2pchat.WithElector(elector),
+		p2pchat.WithTransport(lan.New(lan.Config{Group: s.group, Interfaces: s.ifaces, Listen: s.listen})),
+		p2pchat.WithTiming(membership.For(s.heartbeat, s.timeout)),
+		p2pchat.WithLogger(l.Logger),
+	}
+}
+
+func defaultNick() string {
+	for _, name := range []string{"USER", "USERNAME"} {
+		if v := strings.TrimSpace(os.Getenv(name)); v != "" {
+			return cut(v, min(len(v), p2pchat.MaxNick))
+		}
+	}
+	return "peer"
+}
+
+// run is the program; what it returns is the exit code. It ends gracefully
+// when ctx ends or stdin does.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	s, err := parseFlags(args, stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return exitOK
+	case errors.Is(err, errUsage):
+		return exitUsage
+	case err != nil:
+		return fail(stderr, exitUsage, err)
+	case s.version:
+		fmt.Fprintf(stdout, "chat %s  wire v%d\n", buildVersion(), wireVersion)
+		return exitOK
+	}
+	log, err := openLog(s, stderr)
+	if err != nil {
+		return fail(stderr, exitRuntime, err)
+	}
+	defer log.Close()
+	node, err := p2pchat.New(s.options(log)...)
+	if err != nil {
+		return fail(stderr, exitUsage, err)
+	}
+	defer node.Close()
+
+	life := newSession(node, log)
+	if s.json {
+		life.face = newMachine(life, s, stdin, stdout)
+	} else {
+		life.face = newLine(life, s, stdin, stdout, stderr)
+	}
+	return life.run(ctx)
+}
+
+func fail(w io.Writer, code int, err error) int {
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		fmt.Fprintln(w, "chat: "+harmless(line))
+	}
+	return code
+}
+
+func buildVersion() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "(devel)"
+	}
+	return info.Main.Version
+}
+
+// exitCode is the exit code for an error of the node.
+func exitCode(err error) int {
+	var network *transport.NetworkError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &network):
+		return exitNoNetwork
+	}
+	return exitRuntime
+}
+
+// errorCode is an error's name in machine mode.
+func errorCode(err error) string {
+	var (
+		network  *transport.NetworkError
+		tooLarge *p2pchat.TooLargeError
+		name     *p2pchat.NameError
+	)
+	switch {
+	case errors.As(err, &network):
+		return codeNoNetwork
+	case errors.As(err, &tooLarge):
+		return codeTooLarge
+	case errors.As(err, &name):
+		return codeBadArg
+	case errors.Is(err, p2pchat.ErrNotJoined):
+		return codeNotReady
+	case errors.Is(err, net.ErrClosed), errors.Is(err, context.Canceled):
+		return codeClosed
+	case errors.Is(err, context.DeadlineExceeded):
+		return codeTimeout
+	}
+	return codeInternal
+}

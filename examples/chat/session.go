@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/seed-885536be/p2p/p2pchat"
+)
+
+const (
+	leaveTime = 300 * time.Millisecond // for a graceful departure
+	flushTime = time.Second            // for a reader of our output to take the last lines
+)
+
+// face is how a session shows itself: lines for people, or JSON.
+type face interface {
+	// opened is called once, before everything else, when the network has
+	// been opened or that has failed.
+	opened()
+	event(e p2pchat.Event)
+	message(m p2pchat.Message)
+	// drained is called once, when the last message has been given.
+	drained()
+	// input reads commands until there are no more. It runs from opened on.
+	input()
+	// closed is called once, after everything else but input.
+	closed(e ending)
+}
+
+// ending is how a session ends.
+type ending struct {
+	code     int
+	cause    string // one word
+	err      error  // for a failure
+	graceful bool   // say goodbye to the group
+}
+
+// session is one node's life, from joining the group to leaving it.
+type session struct {
+	node *p2pchat.Node
+	log  logger
+	face face
+
+	ctx    context.Context // ends when the session begins to end
+	cancel context.CancelFunc
+	joined chan struct{} // closed when the node is a member
+	ends   chan ending
+}
+
+func newSession(node *p2pchat.Node, log logger) *session {
+	s := &session{node: node, log: log, joined: make(chan struct{}), ends: make(chan ending, 1)}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	return s
+}
+
+// end asks for the end of the session. Only the first call counts.
+func (s *session) end(e ending) {
+	select {
+	case s.ends <- e:
+	default:
+	}
+}
+
+// run lives the session and returns the exit code.
+func (s *session) run(ctx context.Context) int {
+	defer s.cancel()
+	var open sync.Once
+	messages := make(chan struct{})
+	opened := func() {
+		s.face.opened()
+		go func() {
+			defer close(messages)
+			for m := range s.node.Messages(context.Background(), p2pchat.FromStart) {
+				s.face.message(m)
+			}
+			s.face.drained()
+		}()
+		go s.face.input()
+	}
+
+	events := make(chan struct{})
+	stream := s.node.Events(context.Background())
+	go func() {
+		defer close(events)
+		for e := range stream {
+			open.Do(opened)
+			s.face.event(e)
+		}
+	}()
+	joining := make(chan error, 1)
+	go func() {
+		err := s.node.Join(s.ctx)
+		open.Do(opened)
+		joining <- err
+	}()
+
+	e := s.wait(ctx, joining, events)
+	s.cancel()
+	if e.code == exitCrash {
+		return e.code // without a word, as a crash is
+	}
+	if e.graceful {
+		leaving, cancel := context.WithTimeout(context.Background(), leaveTime)
+		if err := s.node.Leave(leaving); err != nil {
+			s.log.Warn("left without an answer", "err", err)
+		}
+		cancel()
+	}
+	s.node.Close()
+
+	// The group does not wait for us any more; a reader that does not read
+	// must not hold us up for long either.
+	flushed := make(chan struct{})
+	go func() {
+		defer close(flushed)
+		<-events
+		<-messages
+		s.face.closed(e)
+	}()
+	select {
+	case <-flushed:
+	case <-time.After(flushTime):
+	}
+	return e.code
+}
+
+// wait returns when the session must end.
+func (s *session) wait(ctx context.Context, joining <-chan error, events <-chan struct{}) ending {
+	for {
+		select {
+		case <-ctx.Done():
+			return ending{cause: "signal", graceful: true}
+		case e := <-s.ends:
+			return e
+		case err := <-joining:
+			if err != nil {
+				return ending{code: max(exitCode(err), exitRuntime), cause: "failed", err: err}
+			}
+			joining = nil
+			close(s.joined)
+		case <-events:
+			if joining != nil { // Join tells why
+				events = nil
+				continue
+			}
+			return ending{code: exitRuntime, cause: "closed", err: errors.New("the node was closed")}
+		}
+	}
+}
