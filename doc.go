@@ -1,0 +1,65 @@
+// Package p2p is the root of a module for programs that talk in a group with
+// no server among them. It holds no code; this is its map.
+//
+//	p2pchat                   Node: all of the below put together. Begin here.
+//	membership                who is in the group, and who coordinates it
+//	election                  who succeeds a coordinator: Bully, Ring, or your own
+//	causal                    what was said: a signed log, the same on every node
+//	causal/boltstore          keeps a log on disk
+//	transport                 how frames travel: the port
+//	transport/lan             UDP multicast to the group, TCP to each peer
+//	transport/memnet          a network in memory that loses, delays and splits on demand
+//	examples/chat             people who chat, or programs, by a line protocol
+//
+// membership, election, causal and transport import none of each other, and
+// each can be used alone. All but the transports are state machines without
+// I/O, clock or goroutine: time and randomness are arguments, so that a run can
+// be replayed. For each there is a suite that any implementation can be put
+// through: membershiptest, electiontest, causaltest and transporttest.
+//
+// # Defaults
+//
+// All of them can be changed; the option or the field is named.
+//
+//	group              239.255.77.12:7712           lan.Config.Group
+//	interfaces         all that are fit, loopback   lan.Config.Interfaces
+//	hops of multicast  1: the local network         lan.Config.TTL
+//	election           Bully                        p2pchat.WithElector
+//	who wins           the highest ID               p2pchat.WithSeniority
+//	heartbeat          500 ms                       p2pchat.WithTiming
+//	silent for         2 s, then the coordinator is replaced, if it also left
+//	                   500 ms of questions unanswered; the time-out of membership.For
+//	process died       replaced at once: its endpoint refuses connections
+//	nobody answers     a new group after 600 ms     membership.Timing.JoinWin
+//	message            1 MiB at most                p2pchat.WithMaxMessage
+//	nick, room         64 bytes at most
+//	queue to a peer    1 MiB, then it is fed from the log as it can take it
+//	history            in memory, for as long as a member lives
+//
+// # Failures
+//
+// What happens when something goes wrong, and what a program sees of it.
+//
+//	a process dies           a view without it in milliseconds; ViewEvent, PeerEvent "dead"
+//	a host vanishes          the same after the time-out
+//	the coordinator dies     an election; CoordinatorEvent with the gap
+//	one heartbeat is lost    nothing: silence is verified before anything is done
+//	packets are lost         they are repaired; no message is lost, doubled or out of order
+//	the network splits       each side goes on with a coordinator of its own
+//	the sides meet again     one group, one history; IDs that collide are given anew
+//	a host sleeps            it joins again and catches up
+//	a peer is slow           it lags behind alone, and memory stays bounded
+//	a program is slow        LaggedEvent; messages are never dropped
+//	a packet is garbage      Status.Drops counts it by reason
+//	another group is here    nothing; Status.Drops
+//	an author forks          both branches are kept everywhere; ForkEvent
+//	a message is too large   *p2pchat.TooLargeError
+//	no network at all        loopback; *transport.NetworkError if not even that
+//	the node has ended       p2pchat.ErrClosed, which is net.ErrClosed
+//
+// # Security
+//
+// A group is open: everybody on the network can read and join it. Messages are
+// signed, so that no member can write in another's name or change what was
+// written.
+package p2p
