@@ -23,6 +23,9 @@ type Membership interface {
 	// View is the view installed last. Its Members are nil before the first.
 	// It must not be changed.
 	View() View
+	// Header is what stands in front of this node's messages now, those of the
+	// Elector included.
+	Header() Header
 	// Live reports whether this node, by its own evidence, hears the
 	// coordinator of the given view's epoch, or is that coordinator: what an
 	// Elector must be told with each message.
@@ -30,7 +33,7 @@ type Membership interface {
 }
 
 // Input is what a Membership is told: one of Start, Receive, Heard, Campaign,
-// Down, Won, Elect, Rename and Depart.
+// Down, Won, Elect, Rename, Move and Depart.
 type Input interface{ input() }
 
 // Start begins to look for the group. It is the first input, given once.
@@ -91,6 +94,9 @@ type Elect struct{}
 // Rename changes this member's own name.
 type Rename struct{ Name string }
 
+// Move changes this member's own endpoint.
+type Move struct{ Addr netip.AddrPort }
+
 // Depart begins a graceful departure: a coordinator hands over first. Ready
 // says Left when it is done.
 type Depart struct{}
@@ -103,6 +109,7 @@ func (Down) input()     {}
 func (Won) input()      {}
 func (Elect) input()    {}
 func (Rename) input()   {}
+func (Move) input()     {}
 func (Depart) input()   {}
 
 // Ready is what a Membership wants done, in this order: send, announce, and
@@ -115,6 +122,10 @@ type Ready struct {
 	// Cancel says that an election that runs is no longer needed. If Round is
 	// set too, Cancel came first.
 	Cancel bool
+	// Inc, if not zero, is this node's new incarnation: the group knew a
+	// later one than it was given. A caller that persists incarnations keeps
+	// it.
+	Inc uint64
 	// Left is true once, when a graceful departure is complete.
 	Left bool
 	// Err, if not nil, is why this node can no longer take part; the machine

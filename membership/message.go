@@ -68,7 +68,7 @@ type (
 	Heartbeat struct {
 		Class uint8
 		Size  uint32  // members of the view
-		Seq   uint64  // counts this coordinator's heartbeats
+		Seq   uint64  // counts this coordinator's heartbeats to the group; 0 in a unicast one
 		Hash  [8]byte // of the view
 	}
 	// KeepAlive (coordinator): a member is well.
@@ -105,13 +105,11 @@ type (
 		Epoch Epoch
 		Age   time.Duration
 	}
-	// Probe (unicast): "are you (Subject, Inc)?". Origin is who wants to know,
-	// where a witness asks for somebody else.
+	// Probe (unicast): "are you (Subject, Inc)?".
 	Probe struct {
 		Subject Key
 		Inc     uint64
 		Nonce   uint64
-		Origin  netip.AddrPort // answer here; zero: the sender
 	}
 	// ProbeAck (unicast): "(Subject, Inc) is well". A witness that saw the
 	// answer forwards it.
@@ -127,11 +125,14 @@ type (
 		Addr    netip.AddrPort
 		Nonce   uint64
 	}
-	// MergeReq (rival coordinator, reliable): "take my members over".
+	// MergeReq (rival coordinator, reliable if large): "take my members over".
+	// To is set when it goes to a member of the sender's own group, which
+	// hands it on to the coordinator of that epoch.
 	MergeReq struct {
 		View   View // whole, or without Members when only the hash is repeated
 		Hash   [8]byte
 		MaxCtr uint64
+		To     Epoch
 	}
 	// MergeAck (unicast): a MergeReq arrived. Want asks for the whole view.
 	MergeAck struct {
