@@ -93,13 +93,11 @@ func (b *bully) Cancel() {
 	b.state, b.timer = bullyIdle, time.Time{}
 }
 
-// answer tells a lower candidate that this node is alive. Not all do, or many
-// would answer each; and who is about to contend answers only once, for its own
-// ELECTION tells the others.
+// answer tells a lower candidate that this node is alive. Only the highest do,
+// for everybody hears the same ELECTION; and who is about to contend answers
+// only once, for its own ELECTION tells the others.
 func (b *bully) answer(from int) {
-	switch {
-	case b.state == bullyContend:
-	case b.pos >= b.timing.OKRanks, b.state == bullyStagger && b.answered:
+	if b.pos >= b.timing.OKRanks || b.state == bullyStagger && b.answered {
 		return
 	}
 	b.answered = true

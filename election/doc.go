@@ -74,7 +74,7 @@
 //	B5   Contend, Wait     Begin with the same base                nothing
 //	B6   any               a message while live, or of another     nothing
 //	                       base, member or incarnation
-//	B7   Contend           ELECTION from a lower candidate         ANSWER to it
+//	B7   Contend           ELECTION from a lower candidate         ANSWER to it if position < OKRanks
 //	B8   Wait              ELECTION from a lower candidate         ANSWER to it if position < OKRanks
 //	B9   Stagger           ELECTION from a lower candidate         ANSWER to it if position < OKRanks, but to the first only
 //	B10  Wait              ELECTION from a higher candidate        timer starts again, at most 3 times
@@ -127,7 +127,8 @@
 //	R23  handing on   HopRTO after 5 times                         look ahead: RING_PROBE to the 2 next
 //	R24  look-ahead   2 HopRTO, and some are there                 TOKEN to the nearest of them
 //	R25  look-ahead   2 HopRTO, and none is there                  RING_PROBE to the next, twice as many
-//	R26  look-ahead   nobody is left to ask                        own TOKEN: Won; another's: dropped
+//	R26  look-ahead   nobody is left to ask                        own TOKEN: Won; another's: dropped, and
+//	                                                               unless that came of a refusal as R3
 //	R27  Notified,    timer                                        as R3
 //	     Participant
 //	R28  any          Cancel, or Begin with another base           Idle

@@ -192,7 +192,7 @@ type Timing struct {
 	Stagger time.Duration // invited candidates wait this times their position, at most 16 times; RTO/8
 	TCoord  time.Duration // an outranked candidate waits this for an announcement; 10 RTO
 	Tries   int           // how often a candidate sends ELECTION before, unanswered, it has won; 5
-	OKRanks int           // of the candidates that do not contend, so many of the highest answer ELECTION; 3
+	OKRanks int           // only so many of the highest ranks answer ELECTION with ANSWER; 3
 }
 
 // WithDefaults returns t with each zero field set to its default.

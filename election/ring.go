@@ -133,9 +133,14 @@ func (r *ring) Tick(now time.Time) {
 	for i := 0; i < len(r.hops); {
 		if h := &r.hops[i]; now.Before(h.timer) || r.overdue(now, h) {
 			i++
-		} else if r.drop(i); !r.running {
+			continue
+		}
+		if r.drop(i); !r.running {
 			return
 		}
+		// The candidate, too, is silent, and so is everybody between: of those
+		// that are alive this node may be the highest.
+		r.timer = now
 	}
 	if r.state != ringIdle && !now.Before(r.timer) {
 		r.initiate(now, true)
