@@ -62,8 +62,9 @@ type Message struct {
 	// Inserted says that the message, when it was delivered, belonged before
 	// one that had been delivered already.
 	Inserted bool
-	// Backlog says that the message was delivered from another node's stock,
-	// by Pull, and not as its author's live word.
+	// Backlog says that the message came from another node's stock during the
+	// first sync after the start, or from the Store, and not as its author's
+	// live word.
 	Backlog bool
 	// Own says that this log's own peer wrote it.
 	Own bool
@@ -94,7 +95,7 @@ type Log interface {
 	Append(now time.Time, data ...[]byte) (MessageID, error)
 	// Flush closes the open block, so that what was appended can be sent.
 	Flush(now time.Time) error
-	// Step takes a message of the peer from.
+	// Step takes a message of the peer from, and keeps no part of it.
 	Step(now time.Time, from Key, m Protocol)
 	// SetPeers says who the members are: whom the log serves, whose word
 	// counts for stability. The own key may be among them and does not matter.
@@ -120,8 +121,9 @@ type Log interface {
 	// Deliveries yields the messages in the order of local delivery, from the
 	// given index. The log must not be changed meanwhile.
 	Deliveries(from uint64) iter.Seq[Message]
-	// History yields the messages in the order all nodes agree on, from the
-	// given position upwards, or downwards from it. The log must not be
+	// History yields the messages in the order all nodes agree on: upwards
+	// those from the given position on, or backwards those before it, nearest
+	// first. So History(Len(), true) begins with the last. The log must not be
 	// changed meanwhile.
 	History(pos uint64, backwards bool) iter.Seq[Message]
 	// Lookup returns one message.
@@ -143,9 +145,10 @@ type Log interface {
 	Close() error
 }
 
-// Ready is what a Log wants done.
+// Ready is what a Log wants done. Its slices are valid until the next call.
 type Ready struct {
-	// Peers are those for which Next has something.
+	// Peers are all those for which Next has something now, also those that
+	// were listed before.
 	Peers []Key
 	// SendBeat asks for a Beat to the group soon: the digest changed.
 	SendBeat bool

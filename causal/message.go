@@ -35,6 +35,10 @@ type (
 		Heads  []Ref    // the blocks without successor, or none if over four
 		Writer WriterID // its own writer, and
 		N      uint64   // the last block of it
+		// Intro is the public key (32 bytes) and the random bytes (16) that
+		// Writer is made of, so that its blocks can be verified before its
+		// first one is here; only in the first Beat on a stream, else empty.
+		Intro []byte
 	}
 	// Pull asks for all that the sender does not hold. Session numbers it.
 	Pull struct {
@@ -54,18 +58,30 @@ type (
 		Frames  [][]byte
 		More    bool // false in the last
 	}
-	// Want asks for single blocks, by their place.
+	// Want asks for a few blocks by their places. The answer is Blocks.
 	Want struct {
-		Dots []Dot
+		Spans []Span
+	}
+	// Span is the places From to To of a writer.
+	Span struct {
+		Writer   WriterID
+		From, To uint64
 	}
 	// Fork proves that a writer signed two blocks with one number.
 	Fork struct {
-		A, B []byte // encoded blocks
+		A, B []byte // encoded blocks without their payload
 	}
 	// Ack says what the sender holds: all blocks of each writer up to N. It
-	// lists what changed since the Ack before on the same stream.
+	// lists what changed since the Ack before on the same stream, or all if
+	// Full.
 	Ack struct {
-		Tips []Dot
+		Full   bool
+		Height uint64 // the greatest held
+		Tips   []Dot
+		// Doubts are ends of chains that are held, of writers for whom the
+		// other's last Pull named an end that is not held. They show the other
+		// whether it is merely ahead, or on another branch of a fork.
+		Doubts []Tip
 	}
 	// Dot is the place of a block: the N-th of its writer.
 	Dot struct {
@@ -78,7 +94,9 @@ type (
 		N      uint64
 		Hash   Hash
 	}
-	// Tip is the end of a writer's chain, as far as it is held.
+	// Tip is the end of a writer's chain, as far as it is held. A Pull has
+	// several for a writer with several branches, or one that may have: then
+	// also blocks further back, and last N = 0, "or else nothing".
 	Tip struct {
 		Writer WriterID
 		N      uint64

@@ -1,0 +1,185 @@
+package causal
+
+import (
+	"slices"
+	"time"
+)
+
+// When an Ack is sent.
+const (
+	ackDelay = 20 * time.Millisecond // after the one before, in a small group
+	ackBytes = 256 << 10             // of payload delivered meanwhile, at the latest
+)
+
+func (m *Memory) ackInterval() time.Duration {
+	return ackDelay * time.Duration(max(8, len(m.members)+1)) / 8
+}
+
+// ackAt is when an Ack to the peer is due, or the zero time.
+func (m *Memory) ackAt(p *peer) time.Time {
+	switch {
+	case !p.active:
+		return time.Time{}
+	case p.ackAll, len(p.doubts) > 0:
+		return m.now
+	case p.ackedOf == m.blocks.n-uint32(len(m.mine)):
+		return time.Time{} // own blocks need no word that they are here
+	case m.bytes-p.ackBytes >= ackBytes:
+		return m.now
+	}
+	return p.ackAt.Add(m.ackInterval())
+}
+
+func (m *Memory) ackDue(p *peer) bool {
+	t := m.ackAt(p)
+	return !t.IsZero() && !m.now.Before(t)
+}
+
+// ackFor returns what the peer does not know yet of what is held.
+func (m *Memory) ackFor(p *peer) *Ack {
+	a := &Ack{Full: p.ackAll, Height: uint64(len(m.order.heights)), Tips: []Dot{}, Doubts: []Tip{}}
+	if p.ackAll {
+		p.acked = nil
+	}
+	for i := range m.writers {
+		n := uint64(len(m.writers[i].blocks))
+		if i < len(p.acked) && p.acked[i] == n {
+			continue
+		}
+		if i >= len(p.acked) {
+			p.acked = append(p.acked, 0)
+		}
+		p.acked[i] = n
+		a.Tips = append(a.Tips, Dot{Writer: m.writers[i].id, N: n})
+	}
+	if len(p.doubts) > 0 {
+		a.Doubts, p.doubts = p.doubts, nil
+	}
+	p.ackAll, p.ackAt = false, m.now
+	p.ackedOf, p.ackBytes = m.blocks.n-uint32(len(m.mine)), m.bytes
+	return a
+}
+
+func (m *Memory) onAck(p *peer, msg *Ack) {
+	if len(msg.Tips) > maxTips || len(msg.Doubts) > maxTips {
+		m.refuse(errTips)
+		return
+	}
+	if msg.Full {
+		clear(p.acks)
+		p.early = nil
+	}
+	ahead := Dot{}
+	for _, t := range msg.Tips {
+		w, ok := m.byID[t.Writer]
+		if !ok {
+			if p.early == nil {
+				p.early = make(map[WriterID]uint64)
+			}
+			if len(p.early) < maxTips {
+				p.early[t.Writer] = t.N
+			}
+			ahead = t
+			continue
+		}
+		if t.N > uint64(len(m.writers[w].blocks)) {
+			ahead = t
+		}
+		p.setAck(w, t.N)
+		m.restable(w)
+	}
+	if ahead.N > 0 && p.aheadAt.IsZero() {
+		p.ahead, p.aheadAt = ahead, m.now
+	}
+	for _, t := range msg.Doubts {
+		w, ok := m.byID[t.Writer]
+		if !ok {
+			continue
+		}
+		if _, ok := m.locate(&m.writers[w], t); !ok && !slices.Contains(p.exact, t.Writer) {
+			p.exact = append(p.exact, t.Writer)
+			if p.pullAt.IsZero() {
+				p.pullAt = m.now
+			}
+		}
+	}
+}
+
+// overtake looks at what a peer was ahead by a while ago. What is still missing
+// is fetched, unless it comes from its author.
+func (m *Memory) overtake(p *peer) {
+	if p.aheadAt.IsZero() || m.now.Sub(p.aheadAt) < stall {
+		return
+	}
+	if m.isAhead(p) {
+		if m.coming(p.ahead.Writer) && m.now.Sub(p.aheadAt) < patience {
+			return
+		}
+		if p.pullAt.IsZero() {
+			p.pullAt = m.now.Add(p.backoff)
+		}
+		return
+	}
+	p.aheadAt = time.Time{}
+	for id, n := range p.early {
+		p.ahead, p.aheadAt = Dot{Writer: id, N: n}, m.now
+		return
+	}
+	for w := range m.writers {
+		if n := p.ack(uint32(w)); n > uint64(len(m.writers[w].blocks)) {
+			p.ahead, p.aheadAt = Dot{Writer: m.writers[w].id, N: n}, m.now
+			return
+		}
+	}
+}
+
+// restable computes anew how many messages of a writer all members hold. An
+// author holds what it wrote. Of a writer that forked nothing more becomes
+// stable: a number does not say which block it is.
+func (m *Memory) restable(w uint32) {
+	wr := &m.writers[w]
+	if len(wr.branches) > 0 {
+		return
+	}
+	n := uint64(len(wr.blocks))
+	for _, p := range m.members {
+		if p.key != wr.author {
+			n = min(n, p.ack(w))
+		}
+	}
+	if n == 0 {
+		return
+	}
+	b := m.blocks.at(wr.blocks[n-1])
+	if s := b.first + uint64(b.count) - 1; s > wr.stable {
+		wr.stable = s
+		if !wr.dirty {
+			wr.dirty = true
+			m.unstable = append(m.unstable, w)
+		}
+	}
+}
+
+// Stable implements Log. It never falls: what all members held once counts,
+// whoever comes later.
+func (m *Memory) Stable(id WriterID) uint64 {
+	if w, ok := m.byID[id]; ok {
+		return m.writers[w].stable
+	}
+	return 0
+}
+
+// refinal computes anew the height up to which no member will write any more.
+func (m *Memory) refinal() {
+	h := uint64(len(m.order.heights))
+	for _, p := range m.members {
+		h = min(h, p.final)
+	}
+	m.final = max(m.final, h)
+}
+
+// Final implements Log.
+func (m *Memory) Final() uint64 {
+	m.refinal()
+	return m.order.below(m.final)
+}

@@ -1,0 +1,708 @@
+package causal
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// When own messages become a block, and how large messages to peers are.
+const (
+	// flushBytes is the payload at which a block is closed; a larger message
+	// has a block of its own.
+	flushBytes = 32 << 10
+	// flushDelay is how long a message waits for others to share its block.
+	flushDelay = time.Millisecond
+	// sendBytes bounds Blocks and Batch, unless a single block is larger.
+	sendBytes = 64 << 10
+)
+
+// Memory is a Log that holds everything in memory, and in a Store if there is
+// one. The zero value is not usable; see NewMemory.
+//
+// Step keeps nothing of the message it is given, nor do the results of Next
+// change later: messages may be decoded from, and encoded into, buffers that
+// are used again. What Ready returns is valid until its next call.
+type Memory struct {
+	cfg    Config
+	pub    ed25519.PublicKey
+	self   Key
+	rng    *rand.Rand
+	now    time.Time // the last that was given
+	closed bool
+
+	// What is held.
+	hash    *hasher
+	blocks  blocks
+	table   table
+	order   order
+	arena   arena
+	writers []writer
+	byID    map[WriterID]uint32
+	heads   []uint32  // blocks that no other follows
+	sum     [4]uint64 // of all hashes, modulo 2^256, least first
+	bytes   uint64    // of payload
+	digest  Digest
+	stale   bool // digest is to be computed again
+	pending pending
+
+	// What is being written.
+	me        own
+	open      []byte // payload of the block to come
+	openCount uint32
+	openUntil time.Time // when it is closed at the latest
+	mine      []uint32  // own blocks of this run
+	sent      [8]cached // Blocks made for others, to be used again
+
+	// Who is there.
+	peers   map[Key]*peer
+	sorted  []*peer // by key
+	members []*peer // by key; without the own
+	pull    *pull
+	session uint64
+	synced  bool
+	final   uint64 // height
+
+	beats   beats
+	checkAt time.Time // when to look after what is missing
+	mergeAt time.Time
+	lastNew time.Time // a block was delivered
+
+	// What Ready will say.
+	out      Ready
+	unstable []uint32 // writers whose stable count has grown
+	refused  map[string]uint64
+	pulls    uint64
+	served   uint64
+
+	store   Store
+	state   State
+	recs    []Record
+	durable bool // recs holds an own block
+	broken  bool // the store failed, or holds less than it should
+
+	// Room to work in, kept from call to call.
+	in       []incoming
+	chain    map[WriterID]Hash
+	fresh    map[WriterID][32]byte
+	parents  []uint32
+	wake     []woken
+	woke     frame
+	scratch  []byte
+	listed   []Key
+	stables  []MessageID
+	forks    []Fork
+	position []uint32
+}
+
+// writer is what is known of one writer. It has delivered blocks.
+type writer struct {
+	id       WriterID
+	author   Key
+	pub      [32]byte
+	blocks   []uint32 // its blocks 1, 2, 3, …: of several with one number the first delivered
+	branches []uint32 // the others; not empty means that it forked
+	forked   bool     // proven
+	stable   uint64   // how many of its messages all members hold
+	told     uint64   // the stable count that Ready reported
+	dirty    bool     // listed in unstable
+}
+
+// own is the writer of own messages.
+type own struct {
+	id     WriterID
+	random [16]byte
+	tip    uint32 // last block, plus one
+	n      uint64 // its number
+	next   uint64 // number of the next message
+	cont   Ref    // what the genesis will say it continues
+	// doubtful is set on a writer that was taken from a store, until a peer's
+	// history has shown that nobody knows more of it.
+	doubtful bool
+}
+
+// incoming is a frame on its way in.
+type incoming struct {
+	frame
+	good bool // authentic
+}
+
+type woken struct {
+	hash Hash
+	ok   bool // delivered; else refused for good
+}
+
+var _ Log = (*Memory)(nil)
+
+// NewMemory returns a log with what cfg.Store holds. It takes possession of
+// the store, and fails with ErrWrongGroup, ErrFormat, ErrLocked or another
+// error of the store if that cannot be used.
+func NewMemory(cfg Config) (*Memory, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	m := &Memory{cfg: cfg, refused: make(map[string]uint64)}
+	var seed [32]byte
+	if _, err := io.ReadFull(cfg.Rand, seed[:]); err != nil {
+		return nil, fmt.Errorf("causal: no randomness: %w", err)
+	}
+	m.rng = rand.New(rand.NewChaCha8(seed))
+	m.reset()
+	if err := m.load(); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// reset makes the log empty.
+func (m *Memory) reset() {
+	m.hash = newHasher(m.cfg.Group)
+	m.blocks, m.order, m.arena = blocks{}, order{}, arena{}
+	m.table = table{seed: [2]uint64{m.rng.Uint64() | 1, m.rng.Uint64() | 1}}
+	m.writers, m.byID = nil, make(map[WriterID]uint32)
+	m.heads, m.sum, m.bytes, m.stale = nil, [4]uint64{}, 0, true
+	m.pending = newPending()
+	if m.peers == nil {
+		m.peers = make(map[Key]*peer)
+	}
+	m.chain, m.fresh = make(map[WriterID]Hash), make(map[WriterID][32]byte)
+}
+
+// PrivateKey is the peer's key: the one of the Config, or the one of the Store.
+func (m *Memory) PrivateKey() ed25519.PrivateKey { return m.cfg.Key }
+
+// Incarnation counts how often the Store was opened, from 1. It is 0 without
+// a Store.
+func (m *Memory) Incarnation() uint64 { return m.state.Inc }
+
+// Writer implements Log. It changes when the log must begin another writer: a
+// sign that another process has used the same one, by a copied or an outdated
+// store. IDs that Append returned for messages not flushed yet are void then:
+// the messages follow under the new writer.
+func (m *Memory) Writer() WriterID { return m.me.id }
+
+// Append implements Log.
+func (m *Memory) Append(now time.Time, data ...[]byte) (MessageID, error) {
+	if m.closed {
+		return MessageID{}, ErrClosed
+	}
+	for _, d := range data {
+		if len(d) > m.cfg.MaxMessage {
+			return MessageID{}, ErrTooLarge
+		}
+	}
+	m.now = now
+	if m.me.doubtful {
+		// No peer has confirmed yet that the store is the latest there was.
+		if err := m.rotate(); err != nil {
+			return MessageID{}, err
+		}
+	}
+	id := MessageID{Writer: m.me.id, N: m.me.next}
+	for _, d := range data {
+		if m.openCount > 0 && len(m.open)+len(d)+3 > flushBytes {
+			m.flush(now)
+		}
+		if m.openCount == 0 {
+			m.openUntil = now.Add(flushDelay)
+		}
+		m.open = binary.AppendUvarint(m.open, uint64(len(d)))
+		m.open = append(m.open, d...)
+		m.openCount++
+		m.me.next++
+		if len(m.open) >= flushBytes || m.openCount == MaxCount {
+			m.flush(now)
+		}
+	}
+	return id, nil
+}
+
+// Flush implements Log.
+func (m *Memory) Flush(now time.Time) error {
+	if m.closed {
+		return ErrClosed
+	}
+	m.now = now
+	if m.openCount > 0 {
+		m.flush(now)
+	}
+	m.settle()
+	return nil
+}
+
+// flush makes the open messages a block.
+func (m *Memory) flush(now time.Time) {
+	// More heads than one block can follow are drawn together first, none is
+	// left out: that would lose what they happened before.
+	for m.others() > MaxDeps {
+		m.write(now, nil, 0)
+	}
+	payload, count := m.open, m.openCount
+	m.open, m.openCount, m.openUntil = m.open[:0], 0, time.Time{}
+	m.write(now, payload, count)
+	if cap(m.open) > 4*flushBytes {
+		m.open = nil // a large message was here
+	}
+}
+
+// others is how many heads there are beside the own.
+func (m *Memory) others() int {
+	n := len(m.heads)
+	if m.me.tip > 0 && m.blocks.at(m.me.tip-1).flags&flagParent == 0 {
+		n--
+	}
+	return n
+}
+
+// write signs a block and delivers it. It follows the own last block and the
+// heads, the highest first if they are too many, so that its height exceeds
+// all there is.
+func (m *Memory) write(now time.Time, payload []byte, count uint32) {
+	x := &m.woke.body
+	*x = body{kind: kindMessages, writer: m.me.id, n: m.me.n + 1, count: count, deps: x.deps[:0]}
+	x.first = m.me.next - uint64(count) - uint64(m.openCount)
+	x.wall = min(max(now.UnixMilli(), 0), maxWall-1)
+	m.parents = m.parents[:0]
+	switch {
+	case m.me.tip == 0:
+		x.kind, x.random, x.cont = kindGenesis, m.me.random, m.me.cont
+		copy(x.pub[:], m.pub)
+	default:
+		if count == 0 {
+			x.kind = kindMerge
+		}
+		x.prev = m.blocks.at(m.me.tip - 1).hash
+		m.parents = append(m.parents, m.me.tip-1)
+	}
+	first := len(m.parents)
+	for _, h := range m.heads {
+		if h+1 != m.me.tip {
+			m.parents = append(m.parents, h)
+		}
+	}
+	if heads := m.parents[first:]; len(heads) > MaxDeps {
+		slices.SortFunc(heads, func(a, b uint32) int {
+			if x, y := m.blocks.at(a).height, m.blocks.at(b).height; x != y {
+				if x > y {
+					return -1
+				}
+				return 1
+			}
+			return int(a) - int(b)
+		})
+		m.parents = m.parents[:first+MaxDeps]
+	}
+	for _, p := range m.parents {
+		x.height = max(x.height, m.blocks.at(p).height)
+	}
+	x.height++
+	for _, p := range m.parents[first:] {
+		x.deps = append(x.deps, m.ref(p))
+	}
+	slices.SortFunc(x.deps, compareRefs)
+
+	raw := x.append(append(m.scratch[:0], make([]byte, frameHead)...))
+	raw[0] = formWhole
+	binary.BigEndian.PutUint16(raw[frameHead-2:], uint16(len(raw)-frameHead))
+	end := len(raw)
+	raw = append(raw, payload...)
+	m.scratch = raw
+	if cap(raw) > 8*flushBytes {
+		m.scratch = nil
+	}
+	f := &m.woke
+	f.raw, f.payload = raw, raw[end:]
+	f.hash = m.hash.block(sha256.Sum256(payload), raw[frameHead:end])
+	copy(raw[1:], ed25519.Sign(m.cfg.Key, signed(f.hash)))
+
+	i := m.insert(f, flagOwn)
+	m.me.tip, m.me.n = i+1, x.n
+	m.mine = append(m.mine, i)
+	m.deliverWaiting(f.hash, true)
+}
+
+func (m *Memory) ref(i uint32) Ref {
+	b := m.blocks.at(i)
+	return Ref{Writer: m.writers[b.writer].id, N: b.n, Hash: b.hash}
+}
+
+// rotate begins another writer: the one so far has been, or may have been, used
+// by somebody else, and a number must never be used twice.
+func (m *Memory) rotate() error {
+	old := m.me
+	m.me = own{next: 1 + uint64(m.openCount), cont: old.cont}
+	if old.tip > 0 {
+		m.me.cont = m.ref(old.tip - 1)
+	}
+	if _, err := io.ReadFull(m.cfg.Rand, m.me.random[:]); err != nil {
+		return fmt.Errorf("causal: no randomness: %w", err)
+	}
+	m.me.id = writerID(m.cfg.Group, m.pub, m.me.random[:])
+	for _, p := range m.sorted {
+		p.greet = p.active
+	}
+	return nil
+}
+
+// insert delivers a block whose parents, listed in m.parents, are there.
+func (m *Memory) insert(f *frame, flags uint8) uint32 {
+	w, ok := m.byID[f.writer]
+	if !ok {
+		w = uint32(len(m.writers))
+		m.writers = append(m.writers, writer{id: f.writer, author: keyOf(f.pub[:]), pub: f.pub})
+		m.byID[f.writer] = w
+		for _, p := range m.sorted {
+			p.learn(f.writer, w)
+		}
+	}
+	wr := &m.writers[w]
+	room, chunk, off := m.arena.reserve(len(f.raw))
+	copy(room, f.raw)
+	i := m.blocks.n
+	b := m.blocks.add()
+	*b = block{
+		hash: f.hash, n: f.n, first: f.first, msgs: m.order.msgs, height: f.height, wall: f.wall,
+		chunk: chunk, off: off, size: uint32(len(f.raw)), data: uint32(len(f.raw) - len(f.payload)),
+		count: f.count, writer: w, flags: flags,
+	}
+	if wr.author == m.self {
+		b.flags |= flagOwn
+	}
+	if f.payload == nil || !parses(f.payload, f.count) {
+		// A payload that is no list of messages is as good as none. The block
+		// counts all the same: whoever has it without its payload cannot tell.
+		b.flags |= flagHollow
+	} else {
+		m.bytes += uint64(len(f.payload))
+	}
+	if f.n > 1 {
+		b.prev = m.parents[0] + 1
+	}
+	for _, p := range m.parents {
+		if q := m.blocks.at(p); q.flags&flagParent == 0 {
+			q.flags |= flagParent
+			k := slices.Index(m.heads, p)
+			m.heads[k] = m.heads[len(m.heads)-1]
+			m.heads = m.heads[:len(m.heads)-1]
+		}
+	}
+	m.heads = append(m.heads, i)
+	m.table.add(&m.blocks, i)
+
+	last := b.height > uint64(len(m.order.heights))
+	m.order.add(&m.blocks, i)
+	if !last && b.count > 0 {
+		if pos := m.order.pos(&m.blocks, i); pos+uint64(b.count) < m.order.msgs {
+			b.flags |= flagInserted
+			if m.out.Inserted == 0 || pos < m.out.InsertedAt {
+				m.out.InsertedAt = pos
+			}
+			m.out.Inserted += uint64(b.count)
+		}
+	}
+
+	var carry uint64
+	for k := range m.sum {
+		m.sum[k], carry = add64(m.sum[k], binary.LittleEndian.Uint64(f.hash[8*k:]), carry)
+	}
+	m.stale = true
+	m.out.Digest = true
+	m.out.Delivered = m.out.Delivered || b.count > 0
+	m.lastNew = m.now
+	m.beats.changed(m.now)
+
+	if f.n == uint64(len(wr.blocks))+1 {
+		wr.blocks = append(wr.blocks, i)
+	} else {
+		wr.branches = append(wr.branches, i)
+		m.forked(w, wr.blocks[f.n-1], i)
+	}
+	m.restable(w)
+	if m.store != nil && !m.broken {
+		m.recs = append(m.recs, Record{Frame: room, Own: b.flags&flagOwn != 0})
+		m.durable = m.durable || b.flags&flagOwn != 0
+	}
+	return i
+}
+
+func add64(a, b, carry uint64) (sum, out uint64) {
+	sum = a + b + carry
+	return sum, ((a & b) | ((a | b) &^ sum)) >> 63
+}
+
+// raw is the frame of the block at place i.
+func (m *Memory) raw(i uint32) []byte {
+	b := m.blocks.at(i)
+	return m.arena.chunks[b.chunk][b.off : b.off+b.size : b.off+b.size]
+}
+
+// payload is the payload of a block, nil if it is not held.
+func (m *Memory) payload(b *block) []byte {
+	if b.flags&flagHollow != 0 {
+		return nil
+	}
+	return m.arena.chunks[b.chunk][b.off+b.data : b.off+b.size : b.off+b.size]
+}
+
+func (m *Memory) refuse(reason error) { m.refused[reason.Error()]++ }
+
+// receive takes frames from a peer. Authentic is a block that is signed, or
+// that an authentic block of its writer names as the one before: so a batch
+// costs one verification for each writer in it.
+func (m *Memory) receive(from Key, frames [][]byte, backlog bool) {
+	in := m.in[:0]
+	clear(m.chain)
+	clear(m.fresh)
+	for _, b := range frames {
+		if len(in) < cap(in) {
+			in = in[:len(in)+1]
+		} else {
+			in = append(in, incoming{})
+		}
+		f := &in[len(in)-1]
+		err := f.decode(m.hash, b)
+		if err == nil && f.payload == nil {
+			err = errHollow
+		}
+		if err == nil && f.kind == kindGenesis {
+			if writerID(m.cfg.Group, f.pub[:], f.random[:]) != f.writer {
+				err = errWriter
+			} else {
+				m.fresh[f.writer] = f.pub
+			}
+		}
+		if err != nil {
+			m.refuse(err)
+			in = in[:len(in)-1]
+			continue
+		}
+		if m.holds(&f.hash) {
+			m.refuse(errKnown)
+			in = in[:len(in)-1]
+		}
+	}
+	m.in = in
+	for i := len(in) - 1; i >= 0; i-- {
+		f := &in[i]
+		next, ok := m.chain[f.writer]
+		if f.good = ok && next == f.hash || m.pending.awaits(f.writer, &f.hash); !f.good {
+			pub := m.key(f.writer)
+			switch {
+			case pub == nil:
+				m.refuse(errWriter)
+				continue
+			case !ed25519.Verify(pub, signed(f.hash), f.sig):
+				m.refuse(errSignature)
+				continue
+			}
+			f.good = true
+		}
+		if f.n > 1 {
+			m.chain[f.writer] = f.prev
+		}
+	}
+	for i := range in {
+		if in[i].good {
+			m.accept(&in[i].frame, from, backlog)
+		}
+	}
+}
+
+var errKnown = errors.New("known")
+
+// holds reports whether the block is delivered or waits.
+func (m *Memory) holds(h *Hash) bool {
+	_, ok := m.table.find(&m.blocks, h)
+	return ok || m.pending.byHash[*h] != nil
+}
+
+// key is the public key of a writer, nil if that is not known.
+func (m *Memory) key(w WriterID) ed25519.PublicKey {
+	if i, ok := m.byID[w]; ok {
+		return m.writers[i].pub[:]
+	}
+	if pub, ok := m.fresh[w]; ok {
+		return pub[:]
+	}
+	if s := m.pending.shares[w]; s != nil && s.known {
+		return s.pub[:]
+	}
+	for _, p := range m.sorted {
+		if p.introduced && p.writer == w {
+			return p.pub[:]
+		}
+	}
+	return nil
+}
+
+// accept delivers an authentic block, or lets it wait for its parents.
+func (m *Memory) accept(f *frame, from Key, backlog bool) {
+	if m.holds(&f.hash) {
+		return // twice in one message
+	}
+	if f.writer == m.me.id {
+		// Somebody else writes with our key and our writer: a copied or an
+		// outdated store.
+		if err := m.rotate(); err != nil {
+			m.out.Err = err
+		}
+	}
+	m.parents = m.parents[:0]
+	var missing []Ref
+	if f.n > 1 {
+		if i, ok := m.table.find(&m.blocks, &f.prev); ok {
+			m.parents = append(m.parents, i)
+		} else {
+			missing = append(missing, Ref{Writer: f.writer, N: f.n - 1, Hash: f.prev})
+		}
+	}
+	for k := range f.deps {
+		if i, ok := m.table.find(&m.blocks, &f.deps[k].Hash); ok {
+			m.parents = append(m.parents, i)
+		} else {
+			missing = append(missing, f.deps[k])
+		}
+	}
+	if len(missing) > 0 {
+		m.pending.add(f, missing, from, backlog, m.now)
+		m.limit()
+		return
+	}
+	m.deliverWaiting(f.hash, m.deliver(f, backlog))
+}
+
+// deliver inserts a block whose parents are in m.parents, unless it
+// contradicts them.
+func (m *Memory) deliver(f *frame, backlog bool) bool {
+	var height uint64
+	ok := true
+	parents := m.parents
+	if f.n > 1 {
+		p := m.blocks.at(parents[0])
+		ok = m.writers[p.writer].id == f.writer && p.n+1 == f.n && p.first+uint64(p.count) == f.first
+		height = p.height
+		parents = parents[1:]
+	}
+	for k, i := range parents {
+		p := m.blocks.at(i)
+		ok = ok && m.writers[p.writer].id == f.deps[k].Writer && p.n == f.deps[k].N
+		height = max(height, p.height)
+	}
+	switch {
+	case !ok:
+		m.refuse(errLinks)
+		return false
+	case f.height != height+1:
+		m.refuse(errHeight)
+		return false
+	}
+	var flags uint8
+	if backlog {
+		flags = flagBacklog
+	}
+	m.insert(f, flags)
+	return true
+}
+
+// deliverWaiting delivers what waited for a block that was delivered, or drops
+// what waited for one that was refused, and so on.
+func (m *Memory) deliverWaiting(h Hash, ok bool) {
+	m.wake = append(m.wake[:0], woken{h, ok})
+	for k := 0; k < len(m.wake); k++ {
+		w := m.wake[k]
+		for _, e := range m.pending.take(&w.hash, w.ok) {
+			if !w.ok {
+				m.refuse(errLinks)
+				m.wake = append(m.wake, woken{e.hash, false})
+				continue
+			}
+			f := &m.woke
+			if err := f.decode(m.hash, e.raw); err != nil {
+				continue // it was decoded before
+			}
+			m.parents = m.parents[:0]
+			if f.n > 1 {
+				i, _ := m.table.find(&m.blocks, &f.prev)
+				m.parents = append(m.parents, i)
+			}
+			for d := range f.deps {
+				i, _ := m.table.find(&m.blocks, &f.deps[d].Hash)
+				m.parents = append(m.parents, i)
+			}
+			m.wake = append(m.wake, woken{e.hash, m.deliver(f, e.backlog)})
+		}
+	}
+}
+
+// forked notes that a writer has signed two blocks with one number.
+func (m *Memory) forked(w, a, b uint32) {
+	wr := &m.writers[w]
+	if wr.forked {
+		return
+	}
+	wr.forked = true
+	f := Fork{A: hollow(m.raw(a)), B: hollow(m.raw(b))}
+	if bytes.Compare(f.A, f.B) > 0 {
+		f.A, f.B = f.B, f.A
+	}
+	m.out.Forks = append(m.out.Forks, f)
+	for _, p := range m.sorted {
+		if p.active {
+			p.forks = append(p.forks, f)
+		}
+	}
+}
+
+// Ready implements Log.
+func (m *Memory) Ready() Ready {
+	m.persist()
+	r := m.out
+	m.out = Ready{}
+	m.listed = m.listed[:0]
+	for _, p := range m.sorted {
+		if m.has(p) {
+			m.listed = append(m.listed, p.key)
+		}
+	}
+	r.Peers = m.listed
+	m.stables = m.stables[:0]
+	for _, w := range m.unstable {
+		wr := &m.writers[w]
+		wr.dirty, wr.told = false, wr.stable
+		m.stables = append(m.stables, MessageID{Writer: wr.id, N: wr.stable})
+	}
+	m.unstable = m.unstable[:0]
+	r.Stable = m.stables
+	return r
+}
+
+// Digest implements Log. It is the zero value while nothing is held.
+func (m *Memory) Digest() Digest {
+	if m.stale {
+		m.stale = false
+		m.digest = m.computeDigest()
+	}
+	return m.digest
+}
+
+// Len implements Log.
+func (m *Memory) Len() uint64 { return m.order.msgs }
+
+// Stats implements Log.
+func (m *Memory) Stats() Stats {
+	s := Stats{
+		Blocks: uint64(m.blocks.n), Messages: m.order.msgs, Bytes: m.bytes, Pending: len(m.pending.byHash),
+		Pulls: m.pulls, Served: m.served, Refused: make(map[string]uint64, len(m.refused)),
+	}
+	for k, v := range m.refused {
+		s.Refused[k] = v
+	}
+	return s
+}

@@ -1,0 +1,172 @@
+package causal
+
+import (
+	"iter"
+	"slices"
+	"sort"
+	"time"
+)
+
+// message is the k-th message of a block whose first one is at position pos.
+func (m *Memory) message(b *block, k uint32, pos uint64, data []byte) Message {
+	w := &m.writers[b.writer]
+	return Message{
+		ID:     MessageID{Writer: w.id, N: b.first + uint64(k)},
+		Author: w.author, Data: data, Height: b.height, Wall: time.UnixMilli(b.wall),
+		Index: b.msgs + uint64(k), Pos: pos + uint64(k),
+		Inserted: b.flags&flagInserted != 0, Backlog: b.flags&flagBacklog != 0, Own: b.flags&flagOwn != 0,
+	}
+}
+
+// next cuts the next message off a payload that parses. The payload of a
+// hollow block is nil, and so are its messages.
+func next(payload []byte) (data, rest []byte) {
+	if payload == nil {
+		return nil, nil
+	}
+	size, n := uvarint(payload)
+	end := n + int(size)
+	return payload[n:end:end], payload[end:]
+}
+
+// Deliveries implements Log.
+func (m *Memory) Deliveries(from uint64) iter.Seq[Message] {
+	return func(yield func(Message) bool) {
+		if from >= m.order.msgs {
+			return
+		}
+		// The last block that begins at or before from; of those that begin
+		// there, the one with messages comes last.
+		i := uint32(sort.Search(int(m.blocks.n), func(i int) bool { return m.blocks.at(uint32(i)).msgs > from }) - 1)
+		for ; i < m.blocks.n; i++ {
+			b := m.blocks.at(i)
+			if b.count == 0 {
+				continue
+			}
+			pos, rest := m.order.pos(&m.blocks, i), m.payload(b)
+			for k := uint32(0); k < b.count; k++ {
+				var data []byte
+				if data, rest = next(rest); b.msgs+uint64(k) >= from && !yield(m.message(b, k, pos, data)) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// History implements Log.
+func (m *Memory) History(pos uint64, backwards bool) iter.Seq[Message] {
+	if backwards {
+		return func(yield func(Message) bool) { m.down(pos, yield) }
+	}
+	return func(yield func(Message) bool) { m.up(pos, yield) }
+}
+
+func (m *Memory) up(pos uint64, yield func(Message) bool) {
+	if pos >= m.order.msgs {
+		return
+	}
+	h, at := m.order.find(pos)
+	for ; h < len(m.order.heights); h++ {
+		for i := m.order.heights[h].head; i != 0; {
+			b := m.blocks.at(i - 1)
+			i = b.next
+			if at+uint64(b.count) > pos {
+				rest := m.payload(b)
+				for k := uint32(0); k < b.count; k++ {
+					var data []byte
+					if data, rest = next(rest); at+uint64(k) >= pos && !yield(m.message(b, k, at, data)) {
+						return
+					}
+				}
+			}
+			at += uint64(b.count)
+		}
+	}
+}
+
+func (m *Memory) down(pos uint64, yield func(Message) bool) {
+	pos = min(pos, m.order.msgs)
+	if pos == 0 {
+		return
+	}
+	h, at := m.order.find(pos - 1)
+	var level []uint32
+	var data [][]byte
+	for ; h >= 0; h-- {
+		level = m.order.level(&m.blocks, h, level[:0])
+		end := at + m.order.heights[h].msgs
+		for _, i := range slices.Backward(level) {
+			b := m.blocks.at(i)
+			end -= uint64(b.count)
+			if end >= pos {
+				continue
+			}
+			data = data[:0]
+			rest := m.payload(b)
+			for k := uint32(0); k < b.count; k++ {
+				var d []byte
+				d, rest = next(rest)
+				data = append(data, d)
+			}
+			for k := b.count; k > 0; k-- {
+				if end+uint64(k-1) < pos && !yield(m.message(b, k-1, end, data[k-1])) {
+					return
+				}
+			}
+		}
+		if h > 0 {
+			at -= m.order.heights[h-1].msgs
+		}
+	}
+}
+
+// Lookup implements Log. If the writer forked and has several messages of that
+// number, it is the first in the history, on all nodes.
+func (m *Memory) Lookup(id MessageID) (Message, bool) {
+	i, ok := m.find(id)
+	if !ok {
+		return Message{}, false
+	}
+	b := m.blocks.at(i)
+	k := uint32(id.N - b.first)
+	var data []byte
+	for rest, j := m.payload(b), uint32(0); j <= k; j++ {
+		data, rest = next(rest)
+	}
+	return m.message(b, k, m.order.pos(&m.blocks, i), data), true
+}
+
+// find returns the block that a message is in.
+func (m *Memory) find(id MessageID) (uint32, bool) {
+	w, ok := m.byID[id.Writer]
+	if !ok || id.N == 0 {
+		return 0, false
+	}
+	wr := &m.writers[w]
+	has := func(i uint32) bool {
+		b := m.blocks.at(i)
+		return id.N >= b.first && id.N < b.first+uint64(b.count)
+	}
+	if len(wr.branches) == 0 {
+		k := sort.Search(len(wr.blocks), func(k int) bool {
+			b := m.blocks.at(wr.blocks[k])
+			return b.first+uint64(b.count) > id.N
+		})
+		if k == len(wr.blocks) || !has(wr.blocks[k]) {
+			return 0, false
+		}
+		return wr.blocks[k], true
+	}
+	best, found := uint32(0), false
+	for _, i := range slices.Concat(wr.blocks, wr.branches) {
+		if !has(i) {
+			continue
+		}
+		x, y := m.blocks.at(i), m.blocks.at(best)
+		if !found || x.height < y.height || x.height == y.height && before(x, y) {
+			best, found = i, true
+		}
+	}
+	return best, found
+}
