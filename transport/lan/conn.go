@@ -1,0 +1,300 @@
+package lan
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"time"
+)
+
+// conn is a TCP connection on which both sides have said hello.
+type conn struct {
+	*net.TCPConn
+	instance uint64 // the peer's
+	dialed   bool   // by this side
+	since    time.Time
+	started  bool // the reader; guarded by link.mu
+	replaced bool // by another that the peer opened; guarded by link.mu
+
+	done chan struct{} // closed when the reader has ended
+	err  error         // why it ended; valid then
+}
+
+// age is how long the connection has been open.
+func (c *conn) age() time.Duration { return time.Since(c.since) }
+
+// keepAlive finds out about idle peers that vanished.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: time.Second, Count: 5}
+
+// pending are the connections that have not yet said hello, the oldest first.
+type pending struct {
+	conns []net.Conn
+}
+
+// add keeps a connection, and returns the oldest if there are too many.
+func (p *pending) add(c net.Conn) (oldest net.Conn) {
+	p.conns = append(p.conns, c)
+	if len(p.conns) > maxPending {
+		oldest = p.conns[0]
+		p.conns = append(p.conns[:0], p.conns[1:]...)
+	}
+	return oldest
+}
+
+// remove returns false if the connection is not, or no longer, kept.
+func (p *pending) remove(c net.Conn) bool {
+	for i := range p.conns {
+		if p.conns[i] == c {
+			p.conns = append(p.conns[:i], p.conns[i+1:]...)
+			return true
+		}
+	}
+	return false
+}
+
+func (p *pending) close() {
+	for _, c := range p.conns {
+		c.Close()
+	}
+}
+
+// accept takes connections that peers open.
+func (t *Transport) accept() {
+	for {
+		nc, err := t.tcp.Accept()
+		if err != nil {
+			// It may pass, if the process has too many files open.
+			select {
+			case <-t.ctx.Done():
+				return
+			case <-time.After(10 * time.Millisecond):
+			}
+			continue
+		}
+		t.mu.Lock()
+		if t.closed {
+			t.mu.Unlock()
+			nc.Close()
+			return
+		}
+		if oldest := t.pending.add(nc); oldest != nil {
+			t.drops.count(dropOverflow)
+			oldest.Close()
+		}
+		t.wg.Go(func() { t.welcome(nc) })
+		t.mu.Unlock()
+	}
+}
+
+// welcome lets a connection say hello and answers it.
+func (t *Transport) welcome(nc net.Conn) {
+	h, err := t.answer(nc)
+	t.mu.Lock()
+	kept := t.pending.remove(nc)
+	t.mu.Unlock()
+	if err != nil || !kept {
+		nc.Close()
+		return
+	}
+	from, err := netip.ParseAddrPort(nc.RemoteAddr().String())
+	if err != nil {
+		nc.Close()
+		return
+	}
+	t.attach(h.peer(from.Addr(), h.endpoint.Port()), newConn(nc, h, false))
+}
+
+func newConn(nc net.Conn, h header, dialed bool) *conn {
+	return &conn{TCPConn: nc.(*net.TCPConn), instance: h.instance, dialed: dialed, since: time.Now(), done: make(chan struct{})}
+}
+
+var errOwn = errors.New("lan: connected to itself")
+
+// answer reads a hello and says hello too. It does so even if the two have
+// nothing in common, as long as it is a hello: so the other side learns who is
+// here, or rather who is not.
+func (t *Transport) answer(nc net.Conn) (header, error) {
+	tune(nc)
+	if err := nc.SetDeadline(time.Now().Add(helloTimeout)); err != nil {
+		return header{}, err
+	}
+	h, err := t.hello(nc)
+	if errors.Is(err, errSilent) {
+		t.drops.count(dropNoHello)
+		return header{}, err
+	}
+	if err != nil {
+		t.drops.refused(err)
+		if errors.Is(err, errMalformed) {
+			return header{}, err
+		}
+	}
+	if _, werr := nc.Write(t.header(kindHello, 0).append(nil)); err == nil {
+		err = werr
+	}
+	if err != nil {
+		return header{}, err
+	}
+	if h.instance == t.instance {
+		return header{}, errOwn
+	}
+	return h, nc.SetDeadline(time.Time{})
+}
+
+var errSilent = errors.New("lan: the connection ended without a hello")
+
+// hello reads a hello. The error wraps errSilent if there was none, and is one
+// of parseHeader otherwise.
+func (t *Transport) hello(nc net.Conn) (header, error) {
+	var b [headerSize]byte
+	if _, err := io.ReadFull(nc, b[:]); err != nil {
+		return header{}, fmt.Errorf("%w: %w", errSilent, err)
+	}
+	return parseHeader(b[:], kindHello, t.label)
+}
+
+// dial opens a connection to an endpoint. The error is one of notThere if it
+// is certain that no peer is there.
+func (t *Transport) dial(ctx context.Context, to netip.AddrPort) (*conn, error) {
+	d := net.Dialer{KeepAliveConfig: keepAlive}
+	nc, err := d.DialContext(ctx, "tcp4", to.String())
+	if err != nil {
+		return nil, err
+	}
+	// Close must not wait for the answer.
+	stop := context.AfterFunc(ctx, func() { nc.Close() })
+	h, err := t.greet(nc)
+	if !stop() {
+		err = ctx.Err()
+	}
+	if err != nil {
+		nc.Close()
+		return nil, err
+	}
+	return newConn(nc, h, true), nil
+}
+
+// greet says hello and reads the answer.
+func (t *Transport) greet(nc net.Conn) (header, error) {
+	tune(nc)
+	if err := nc.SetDeadline(time.Now().Add(helloTimeout)); err != nil {
+		return header{}, err
+	}
+	if _, err := nc.Write(t.header(kindHello, 0).append(nil)); err != nil {
+		return header{}, fmt.Errorf("%w: %w", errSilent, err)
+	}
+	h, err := t.hello(nc)
+	if err != nil {
+		if !errors.Is(err, errSilent) {
+			t.drops.refused(err)
+		}
+		return header{}, err
+	}
+	if h.instance == t.instance {
+		// The kernel can connect a port that nobody listens on to itself.
+		return header{}, errOwn
+	}
+	return h, nc.SetDeadline(time.Time{})
+}
+
+// notThere tells whether an error of dial proves that no peer of the group is
+// at the endpoint.
+func notThere(err error) bool {
+	var version *versionError
+	return isRefused(err) || errors.Is(err, errOwn) || errors.Is(err, errForeign) ||
+		errors.Is(err, errMalformed) || errors.As(err, &version)
+}
+
+// readBuffer is how much a connection reads at once.
+const readBuffer = 64 << 10
+
+// frames calls f with each frame that arrives, until the connection ends.
+func (c *conn) frames(f func([]byte)) error {
+	r := bufio.NewReaderSize(c, readBuffer)
+	var length [lengthSize]byte
+	for {
+		frame, err := readFrame(r, &length)
+		if err != nil {
+			return err
+		}
+		f(frame)
+	}
+}
+
+// writer writes frames to a connection in batches.
+type writer struct {
+	frames [][]byte // of the batch
+	copied []byte   // lengths and small frames
+	bufs   net.Buffers
+}
+
+// How a batch is made: what is small is copied together, what is large is
+// written from where it is.
+const (
+	batchBytes = 256 << 10
+	smallFrame = 2 << 10
+	copyBytes  = 64 << 10
+)
+
+// take moves the beginning of a queue into the batch, and returns its cost.
+func (w *writer) take(queue *[][]byte) (cost int) {
+	size, copied, n := 0, 0, 0
+	for _, f := range *queue {
+		need := lengthSize
+		if len(f) <= smallFrame {
+			need += len(f)
+		}
+		if n > 0 && (size+len(f) > batchBytes || copied+need > copyBytes) {
+			break
+		}
+		size += len(f)
+		copied += need
+		n++
+	}
+	w.frames = append(w.frames[:0], (*queue)[:n]...)
+	clear((*queue)[:n])
+	if n == len(*queue) {
+		*queue = (*queue)[:0]
+	} else {
+		*queue = (*queue)[n:]
+	}
+	return size + n*frameCost
+}
+
+// write writes the batch.
+func (w *writer) write(c *conn) error {
+	if w.copied == nil {
+		w.copied = make([]byte, 0, copyBytes)
+	}
+	all, begin := w.copied[:0], 0
+	bufs := w.bufs[:0]
+	for _, f := range w.frames {
+		n := uint32(len(f))
+		all = append(all, byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
+		if len(f) <= smallFrame {
+			all = append(all, f...)
+			continue
+		}
+		bufs = append(bufs, all[begin:], f)
+		begin = len(all)
+	}
+	if begin < len(all) {
+		bufs = append(bufs, all[begin:])
+	}
+	clear(w.frames)
+	if err := c.SetWriteDeadline(time.Now().Add(stuck)); err != nil {
+		return err
+	}
+	w.bufs = bufs // WriteTo moves its own copy of the slice along
+	if len(bufs) == 1 {
+		_, err := c.Write(bufs[0])
+		return err
+	}
+	_, err := bufs.WriteTo(c.TCPConn)
+	clear(w.bufs)
+	return err
+}

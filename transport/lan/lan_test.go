@@ -1,0 +1,34 @@
+package lan_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/seed-885536be/p2p/transport"
+	"github.com/seed-885536be/p2p/transport/lan"
+	"github.com/seed-885536be/p2p/transport/transporttest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// loopback is the name of the loopback interface.
+var loopback = loopbackName()
+
+// config is a group of its own on the loopback interface.
+func config(t testing.TB) lan.Config {
+	return lan.Config{
+		Group:      fmt.Sprintf("239.255.%d.%d:%d", rand.N(256), 1+rand.N(254), 20000+rand.N(10000)),
+		Name:       t.Name(),
+		Interfaces: []string{loopback},
+	}
+}
+
+func TestConformance(t *testing.T) {
+	transporttest.Run(t, func(t *testing.T) func() transport.Transport {
+		c := config(t)
+		return func() transport.Transport { return lan.New(c) }
+	})
+}

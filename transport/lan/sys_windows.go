@@ -1,0 +1,37 @@
+package lan
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/windows"
+)
+
+// groupListenAddr is what the socket of a group is bound to. Windows binds to
+// no multicast address, so what is not the group's is dropped by its label.
+func groupListenAddr(group netip.AddrPort) string {
+	return ":" + strconv.Itoa(int(group.Port()))
+}
+
+// shareGroupPort lets several sockets have the port of the group.
+func shareGroupPort(_, _ string, c syscall.RawConn) error {
+	var err error
+	if cerr := c.Control(func(fd uintptr) {
+		err = windows.SetsockoptInt(windows.Handle(fd), windows.SOL_SOCKET, windows.SO_REUSEADDR, 1)
+	}); cerr != nil {
+		return cerr
+	}
+	return err
+}
+
+// tune has nothing to set: write deadlines and keep-alives notice a peer that
+// is gone.
+func tune(net.Conn) {}
+
+func isRefused(err error) bool { return errors.Is(err, windows.WSAECONNREFUSED) }
+
+// isMessageSize tells whether a datagram was longer than the buffer.
+func isMessageSize(err error) bool { return errors.Is(err, windows.WSAEMSGSIZE) }
