@@ -23,5 +23,5 @@
 //
 // and a single one is replayed by
 //
-//	go test ./internal/sim -run Soak -seeds 1 -seed 4711 -trace
+//	go test ./internal/sim -run Soak -seeds 1 -seed 4711 -log
 package sim
