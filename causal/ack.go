@@ -22,8 +22,8 @@ func (m *Memory) ackAt(p *peer) time.Time {
 		return time.Time{}
 	case p.ackAll, len(p.doubts) > 0:
 		return m.now
-	case p.ackedOf == m.blocks.n-uint32(len(m.mine)):
-		return time.Time{} // own blocks need no word that they are here
+	case p.ackedOf == m.blocks.n:
+		return time.Time{}
 	case m.bytes-p.ackBytes >= ackBytes:
 		return m.now
 	}
@@ -37,7 +37,7 @@ func (m *Memory) ackDue(p *peer) bool {
 
 // ackFor returns what the peer does not know yet of what is held.
 func (m *Memory) ackFor(p *peer) *Ack {
-	a := &Ack{Full: p.ackAll, Height: uint64(len(m.order.heights)), Tips: []Dot{}, Doubts: []Tip{}}
+	a := &Ack{Full: p.ackAll, Height: uint64(len(m.order.heights)), Count: uint64(m.blocks.n), Digest: m.Digest(), Tips: []Dot{}, Doubts: []Tip{}}
 	if p.ackAll {
 		p.acked = nil
 	}
@@ -56,8 +56,19 @@ func (m *Memory) ackFor(p *peer) *Ack {
 		a.Doubts, p.doubts = p.doubts, nil
 	}
 	p.ackAll, p.ackAt = false, m.now
-	p.ackedOf, p.ackBytes = m.blocks.n-uint32(len(m.mine)), m.bytes
+	p.ackedOf, p.ackBytes = m.blocks.n, m.bytes
 	return a
+}
+
+// holds takes a peer's word on what it holds. Beats come as datagrams and may
+// be lost, or be overtaken by the Acks on the stream, so the greater count is
+// the later word; anew is for a peer that may have lost what it held.
+func (p *peer) holds(m *Memory, count uint64, d Digest, anew bool) {
+	if p.said && count < p.count && !anew {
+		return
+	}
+	m.out.Digest = m.out.Digest || !p.said || p.digest != d
+	p.said, p.count, p.digest = true, count, d
 }
 
 func (m *Memory) onAck(p *peer, msg *Ack) {
@@ -69,6 +80,7 @@ func (m *Memory) onAck(p *peer, msg *Ack) {
 		clear(p.acks)
 		p.early = nil
 	}
+	p.holds(m, msg.Count, msg.Digest, msg.Full)
 	ahead := Dot{}
 	for _, t := range msg.Tips {
 		w, ok := m.byID[t.Writer]

@@ -77,6 +77,8 @@ type (
 	Ack struct {
 		Full   bool
 		Height uint64 // the greatest held
+		Count  uint64 // blocks held
+		Digest Digest // of what is held
 		Tips   []Dot
 		// Doubts are ends of chains that are held, of writers for whom the
 		// other's last Pull named an end that is not held. They show the other

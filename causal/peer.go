@@ -18,6 +18,9 @@ type peer struct {
 	// What it said.
 	beat       *Beat
 	beatAt     time.Time
+	said       bool // count and digest are valid
+	count      uint64
+	digest     Digest
 	introduced bool // writer and pub are valid
 	writer     WriterID
 	pub        [32]byte

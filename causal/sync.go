@@ -127,8 +127,8 @@ func (m *Memory) PeerDigest(k Key) (Digest, bool) {
 	if k == m.self {
 		return m.Digest(), true
 	}
-	if p := m.peers[k]; p != nil && p.beat != nil {
-		return p.beat.Digest, true
+	if p := m.peers[k]; p != nil && p.said {
+		return p.digest, true
 	}
 	return Digest{}, false
 }
@@ -149,7 +149,7 @@ func (m *Memory) onBeat(p *peer, msg *Beat) {
 	}
 	b := *msg
 	b.Heads, b.Intro = slices.Clone(msg.Heads), nil
-	m.out.Digest = m.out.Digest || p.beat == nil || p.beat.Digest != b.Digest
+	p.holds(m, b.Count, b.Digest, p.beat == nil || p.beat.Writer != b.Writer)
 	p.beat, p.beatAt = &b, m.now
 
 	head, missing := m.missingHead(&b)

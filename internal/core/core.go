@@ -36,7 +36,17 @@ type Core struct {
 
 	syncing time.Time // when patience for the first sync ends; zero: it is complete
 	drops   map[string]uint64
+	recent  [8]encoded // what went to one peer and may go to others
+	oldest  int        // of recent
 	out     Ready
+}
+
+// encoded is a message and its frame. Live blocks go to all peers, so they are
+// encoded once.
+type encoded struct {
+	m     *causal.Blocks
+	by    sender
+	frame []byte
 }
 
 // link is the stream to one endpoint.
@@ -428,5 +438,18 @@ func (c *Core) redial(now time.Time) {
 
 func (c *Core) encodeLog(m causal.Protocol) []byte {
 	h := c.group.Header()
-	return encodeLog(sender{From: h.From, Inc: h.Inc}, m)
+	by := sender{From: h.From, Inc: h.Inc}
+	blocks, ok := m.(*causal.Blocks)
+	if !ok {
+		return encodeLog(by, m)
+	}
+	for _, e := range c.recent {
+		if e.m == blocks && e.by == by {
+			return e.frame
+		}
+	}
+	e := encoded{m: blocks, by: by, frame: encodeLog(by, m)}
+	c.recent[c.oldest] = e
+	c.oldest = (c.oldest + 1) % len(c.recent)
+	return e.frame
 }
