@@ -53,7 +53,7 @@ func (c *Coordinated) campaign(in Campaign) {
 		c.stats.Counter++
 		return
 	}
-	c.observe(h, nil)
+	c.observe(in.From, h, nil)
 	if c.state != following && c.state != leading || !in.Candidacy || c.round != nil && c.round.call {
 		return
 	}

@@ -13,6 +13,7 @@ type watchState struct {
 	jitter   time.Duration // so that not all suspect at one instant
 
 	suspecting bool
+	asked      bool      // at least once in this episode
 	since      time.Time // when suspicion began, or was last answered
 
 	proven   bool // there is evidence that it is gone
@@ -98,7 +99,7 @@ func (c *Coordinated) onHeartbeat(from netip.AddrPort, h Header, b Heartbeat) {
 		c.foundBy(2 * c.t.H)
 		c.joinWithin(c.jitter(2 * c.RTO()))
 	case leading:
-		c.rival(rival{view: h.View, class: b.Class, addr: from})
+		c.rival(rival{view: h.View, class: b.Class, size: int(b.Size), addr: from})
 	case following:
 		if continues(e, c.view.ID.Epoch) {
 			c.heardBeat(from, h, b)

@@ -7,10 +7,10 @@ import (
 
 // joinState is that of a node that looks for a group.
 type joinState struct {
-	tries    int
-	deferred int           // to how many other newcomers it gave way
-	backoff  time.Duration // until the next JOIN
-	sent     time.Time     // the last JOIN; its answer is a round trip if it is the only one
+	tries   int
+	latest  time.Time     // it does not give way beyond this
+	backoff time.Duration // until the next JOIN
+	sent    time.Time     // the last JOIN; its answer is a round trip if it is the only one
 }
 
 // search begins to look for a group, and founds one if none was heard of after
@@ -18,7 +18,8 @@ type joinState struct {
 func (c *Coordinated) search(patience time.Duration) {
 	c.cancelRound()
 	c.state = joining
-	c.join = joinState{backoff: c.t.JoinWin / 8}
+	window := c.deferral()
+	c.join = joinState{backoff: c.t.JoinWin / 8, latest: c.now.Add(time.Duration(c.t.JoinMaxTry) * window)}
 	c.yield, c.lead, c.watch = nil, leadState{}, watchState{}
 	clear(c.merging)
 	c.due = [numTimers]time.Time{timerDepart: c.due[timerDepart]}
@@ -74,13 +75,17 @@ func (c *Coordinated) foundGroup() {
 }
 
 // deferTo gives way to another newcomer with a higher key, so that of many
-// that start at once one founds the group and the others join it.
+// that start at once one founds the group and the others join it. It is bounded
+// in time: newcomers that come and go must not keep others from founding.
 func (c *Coordinated) deferTo(k Key) {
-	if above(k, c.self.Key) && c.join.deferred < c.t.JoinMaxTry {
-		c.join.deferred++
-		c.foundBy(c.t.JoinWin + c.t.JoinWin/4)
+	if d := c.deferral(); above(k, c.self.Key) && !c.now.Add(d).After(c.join.latest) {
+		c.foundBy(d)
 	}
 }
+
+// deferral is for how long one JOIN of a higher key keeps a newcomer from
+// founding a group: until the other must have founded it.
+func (c *Coordinated) deferral() time.Duration { return c.t.JoinWin + c.t.JoinWin/4 }
 
 func (c *Coordinated) onWelcome(from netip.AddrPort, h Header, b Welcome) {
 	if h.From != b.View.ID.Epoch.Leader || h.Inc != b.View.ID.Epoch.Inc {

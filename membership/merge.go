@@ -11,6 +11,7 @@ import (
 type rival struct {
 	view  ViewID
 	class uint8
+	size  int // members, or zero if not known
 	addr  netip.AddrPort
 	via   netip.AddrPort // a member of ours that hears it, if we may not
 }
@@ -55,7 +56,7 @@ func (c *Coordinated) rival(r rival) {
 	if c.depart != nil || c.round != nil {
 		return
 	}
-	if higher(r.class, e, c.view.Class, c.view.ID.Epoch) {
+	if c.outgrown(e, r.size) || higher(r.class, e, c.view.Class, c.view.ID.Epoch) {
 		c.yieldTo(r)
 		return
 	}
@@ -75,6 +76,13 @@ func (c *Coordinated) rival(r rival) {
 	if r.via.IsValid() {
 		c.to(r.via, hb)
 	}
+}
+
+// outgrown reports whether the coordinator of epoch e was elected out of this
+// very group and has at least as many members as are left to this one. The
+// class of this group is then out of date: it still counts those that went.
+func (c *Coordinated) outgrown(e Epoch, size int) bool {
+	return c.lists(e.Leader, e.Inc) && e.Compare(c.view.ID.Epoch) > 0 && size >= len(c.view.Members)-size
 }
 
 func (c *Coordinated) yieldTo(r rival) {
@@ -213,6 +221,10 @@ func (c *Coordinated) onMergeReq(from netip.AddrPort, h Header, b MergeReq) {
 		}
 		return
 	}
+	if c.outgrown(e, len(b.View.Members)) {
+		c.rival(rival{view: b.View.ID, class: b.View.Class, size: len(b.View.Members), addr: from})
+		return
+	}
 	if len(c.merging) >= maxMerging {
 		return
 	}
@@ -322,7 +334,7 @@ func (c *Coordinated) passBack(h Header, b Body) {
 
 func (c *Coordinated) onForeign(from netip.AddrPort, h Header, b Foreign) {
 	if c.state == leading && c.lists(h.From, h.Inc) {
-		c.rival(rival{view: b.View, class: b.Class, addr: b.Addr, via: from})
+		c.rival(rival{view: b.View, class: b.Class, size: int(b.Size), addr: b.Addr, via: from})
 	}
 }
 

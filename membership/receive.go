@@ -37,7 +37,7 @@ func (c *Coordinated) receive(from netip.AddrPort, p Packet) {
 		c.stats.Counter++
 		return
 	}
-	c.observe(h, p.Body)
+	c.observe(from, h, p.Body)
 	switch b := p.Body.(type) {
 	case Join:
 		c.onJoin(from, h, b)
@@ -123,7 +123,8 @@ func (c *Coordinated) twin(from netip.AddrPort, h Header, b Body) {
 
 // observe takes from any message what does not depend on its kind: a sign of
 // life, and whether its sender has a newer view.
-func (c *Coordinated) observe(h Header, b Body) {
+func (c *Coordinated) observe(from netip.AddrPort, h Header, b Body) {
+	c.lagging(from, h)
 	m, ok := c.member(h.From)
 	if !ok {
 		return
@@ -156,6 +157,14 @@ func (c *Coordinated) observe(h Header, b Body) {
 			return
 		}
 		c.markSeen(h.From)
+	}
+}
+
+// lagging asks for the view of a sender that has a newer one of the same
+// coordinator, if it does not come by itself.
+func (c *Coordinated) lagging(from netip.AddrPort, h Header) {
+	if c.state == following && continues(h.View.Epoch, c.view.ID.Epoch) && h.View.Compare(c.view.ID) > 0 {
+		c.requestLater(from)
 	}
 }
 

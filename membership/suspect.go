@@ -40,7 +40,7 @@ func (c *Coordinated) suspected(why string) {
 	if c.watch.suspecting {
 		return
 	}
-	c.watch.suspecting = true
+	c.watch.suspecting, c.watch.asked = true, false
 	c.stats.Suspicions++
 	c.event(Suspected{Member: c.coordinator(), Silent: c.silence(), Why: why})
 }
@@ -61,6 +61,11 @@ func (c *Coordinated) sendSuspect() {
 		return
 	}
 	c.toGroup(Suspect{Epoch: c.view.ID.Epoch})
+	if c.watch.asked {
+		// The group address may not work for this node.
+		c.to(c.coordinator().Addr, Suspect{Epoch: c.view.ID.Epoch})
+	}
+	c.watch.asked = true
 	c.set(timerSuspect, c.t.W/3)
 }
 
@@ -213,7 +218,9 @@ func (c *Coordinated) onAlive(h Header, b Alive) {
 	if h.From == c.view.ID.Epoch.Leader {
 		return // a sign of life, which observe has noted
 	}
-	if c.lists(h.From, h.Inc) && b.Age < c.t.TElect {
+	// A witness that this view does not list yet has one that continues it.
+	newer := continues(h.View.Epoch, c.view.ID.Epoch) && h.View.Compare(c.view.ID) > 0
+	if (newer || c.lists(h.From, h.Inc)) && b.Age < c.t.TElect {
 		c.coordinatorWell(c.now.Add(-b.Age), false)
 	}
 }

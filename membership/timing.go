@@ -23,7 +23,7 @@ type Timing struct {
 	MergeGap   time.Duration // how long a winner collects yielding groups into one view
 	JoinBatch  time.Duration // how long a coordinator collects joiners into one view, if it admitted one just before
 	Witnesses  int           // members that vouch for another during verification
-	JoinMaxTry int           // how often a newcomer defers to another with a higher key
+	JoinMaxTry int           // for how many windows (of 1.25 JoinWin) a newcomer gives way to others with higher keys
 }
 
 // Default is the profile for a local network: a coordinator that vanished is
