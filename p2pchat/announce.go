@@ -1,0 +1,255 @@
+package p2pchat
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/seed-885536be/p2p/causal"
+	"github.com/seed-885536be/p2p/internal/core"
+	"github.com/seed-885536be/p2p/membership"
+	"github.com/seed-885536be/p2p/transport"
+)
+
+// announced is what programs were told last of how far the members agree.
+type announced struct {
+	digest    Digest
+	same, of  int
+	at        time.Time // of the last DigestEvent
+	due       time.Time // when to look again; zero: when something changes
+	converged bool      // of digest and of
+}
+
+// digestGap is the least time between two DigestEvents.
+const digestGap = 200 * time.Millisecond
+
+// dropReport is what programs were warned of last.
+type dropReport struct {
+	count map[string]uint64
+	due   time.Time
+}
+
+// dropGap is the least time between two warnings for one reason.
+const dropGap = time.Minute
+
+// announce turns what the core noted into events. It reports whether there was
+// anything.
+func (n *Node) announce(now time.Time, r core.Ready) bool {
+	for _, note := range r.Notes {
+		n.note(now, note)
+	}
+	if r.Log.Delivered {
+		close(n.more)
+		n.more = make(chan struct{})
+	}
+	for _, id := range r.Log.Stable {
+		first := causal.MessageID{Writer: id.Writer, N: n.stable[id.Writer] + 1}
+		n.stable[id.Writer] = id.N
+		n.publish(&StableEvent{First: first, Last: id})
+	}
+	for _, f := range r.Log.Forks {
+		n.publish(&ForkEvent{Author: n.peer(f.Author), Writer: f.Writer, N: f.N})
+	}
+	if r.Log.Err != nil {
+		n.publish(&WarningEvent{Code: "store", Text: r.Log.Err.Error(), Count: 1})
+	}
+	if r.Left {
+		n.left = true
+	}
+	if r.Err != nil && n.err == nil {
+		n.err = r.Err
+		go n.finish(r.Err) // it waits for the transport, whose goroutine this may be
+	}
+	any := len(r.Notes) > 0 || r.Log.Delivered || r.Log.Digest || len(r.Log.Stable) > 0 || r.Left || r.Err != nil
+	if any || !n.said.due.IsZero() && !now.Before(n.said.due) {
+		n.compare(now)
+	}
+	if n.drops.due.IsZero() || !now.Before(n.drops.due) {
+		n.warn(now)
+	}
+	if any {
+		n.broadcast()
+	}
+	return any
+}
+
+// broadcast wakes all that wait for a change.
+func (n *Node) broadcast() {
+	close(n.changed)
+	n.changed = make(chan struct{})
+}
+
+func (n *Node) note(now time.Time, note any) {
+	switch e := note.(type) {
+	case membership.Searching:
+		n.publish(&JoinEvent{Phase: "probe", Try: e.Try})
+	case membership.Installed:
+		n.installed(now, e)
+	case membership.Suspected:
+		n.publish(&PeerEvent{Peer: peer(e.Member), State: "suspect", Why: e.Why, Silent: e.Silent})
+	case membership.Restored:
+		n.publish(&PeerEvent{Peer: peer(e.Member), State: "up", Why: "heard"})
+	case membership.Evicted:
+		n.publish(&WarningEvent{Code: "evicted", Text: "the group went on without this node, which joins again", Count: 1})
+	case core.Synced:
+		n.synced()
+	case core.Beat:
+		v := n.core.Group().View()
+		if e.View.Epoch.Leader == v.ID.Epoch.Leader {
+			n.beatAt = now
+		}
+		n.publish(&HeartbeatEvent{From: n.peer(e.From), Term: e.View.Epoch.Ctr, Number: v.Number, Sent: e.Sent})
+	case core.ElectionStep:
+		ev := &ElectionEvent{
+			Algorithm: n.core.Group().Algorithm(), Term: e.Term, Phase: string(e.Phase), Kind: e.Kind, From: n.peer(e.From),
+		}
+		if e.To != (membership.Key{}) {
+			ev.To = n.peer(e.To)
+		}
+		n.publish(ev)
+	}
+}
+
+// peer is what is known of a peer, member or not.
+func (n *Node) peer(k membership.Key) Peer {
+	if p, ok := n.known[k]; ok {
+		return p
+	}
+	return Peer{Key: k}
+}
+
+func (n *Node) installed(now time.Time, e membership.Installed) {
+	v := view(e.View)
+	for _, m := range v.Members {
+		n.known[m.Key] = m
+	}
+	old, hadOld := e.Prev.Coordinator()
+	leader, _ := e.View.Coordinator()
+	if !hadOld || old.Key != leader.Key {
+		n.beatAt = now
+	}
+	if n.phase == PhaseJoining {
+		n.phase = PhaseSyncing
+		n.first = len(v.Members) == 1
+		if !n.first {
+			n.publish(&JoinEvent{Phase: "assigned", Coordinator: v.Coordinator, Term: v.Term})
+		}
+	}
+	ev := &ViewEvent{View: v, Cause: Cause(e.Cause.String())}
+	for _, m := range e.Joined {
+		ev.Joined = append(ev.Joined, peer(m))
+	}
+	for _, d := range e.Left {
+		p := n.peer(d.Key)
+		ev.Left = append(ev.Left, Departure{Peer: p, Failed: d.Reason != membership.ReasonLeft})
+	}
+	var renamed []*NickEvent
+	for _, m := range e.View.Members {
+		was, ok := e.Prev.Find(m.Key)
+		if !ok {
+			continue
+		}
+		if was.ID != m.ID {
+			ev.Renumbered = append(ev.Renumbered, peer(m))
+		}
+		if was.Name != m.Name {
+			renamed = append(renamed, &NickEvent{Peer: peer(m), Old: was.Name})
+		}
+	}
+	n.publish(ev)
+	for _, p := range ev.Joined {
+		if p.Key != n.id {
+			n.publish(&PeerEvent{Peer: p, State: "up", Why: "joined"})
+		}
+	}
+	for _, d := range ev.Left {
+		state := "left"
+		if d.Failed {
+			state = "dead"
+		}
+		n.publish(&PeerEvent{Peer: d.Peer, State: state, Why: string(ev.Cause)})
+	}
+	for _, r := range renamed {
+		n.publish(r)
+	}
+	if !hadOld || old.Key != leader.Key || old.Inc != leader.Inc {
+		c := &CoordinatorEvent{New: v.Coordinator, Term: v.Term, Cause: ev.Cause, Gap: e.Gap}
+		if hadOld {
+			c.Old = n.peer(old.Key)
+		} else {
+			c.Cause = CauseFirst
+		}
+		n.publish(c)
+	}
+	if e.Prev.Members == nil && !n.first && n.phase == PhaseSyncing {
+		n.publish(&JoinEvent{Phase: "sync", Coordinator: v.Coordinator, Term: v.Term})
+	}
+}
+
+func (n *Node) synced() {
+	if n.phase != PhaseSyncing {
+		return
+	}
+	n.phase = PhaseMember
+	v := view(n.core.Group().View())
+	ev := &JoinEvent{Phase: "ready", Coordinator: v.Coordinator, Term: v.Term}
+	if n.first {
+		ev.Phase = "first"
+	}
+	n.publish(ev)
+}
+
+// compare tells programs how far the members agree, when that changed, and at
+// most once in digestGap.
+func (n *Node) compare(now time.Time) {
+	n.said.due = time.Time{}
+	d, same, of := n.digest()
+	s := &n.said
+	if of == 0 || d == s.digest && same == s.same && of == s.of {
+		return
+	}
+	if next := s.at.Add(digestGap); now.Before(next) {
+		s.due = next
+		return
+	}
+	if d != s.digest || of != s.of {
+		s.converged = false
+	}
+	s.digest, s.same, s.of, s.at = d, same, of, now
+	n.publish(&DigestEvent{Digest: d, Same: same, Of: of})
+	if same == of && !s.converged {
+		s.converged = true
+		n.publish(&ConvergedEvent{Members: of, Digest: d})
+	}
+}
+
+// warn tells programs, at most once in dropGap, what has been refused.
+func (n *Node) warn(now time.Time) {
+	first := n.drops.due.IsZero()
+	n.drops.due = now.Add(dropGap)
+	count := make(map[string]uint64)
+	for reason, c := range n.core.Drops() {
+		count[reason] += c
+	}
+	for reason, c := range n.core.Log().Stats().Refused {
+		count[reason] += c
+	}
+	if r, ok := n.cfg.transport.(transport.Reporter); ok {
+		for reason, c := range r.Drops() {
+			count[reason] += c
+		}
+	}
+	if !first {
+		reasons := make([]string, 0, len(count))
+		for reason := range count {
+			reasons = append(reasons, reason)
+		}
+		slices.Sort(reasons)
+		for _, reason := range reasons {
+			if c := count[reason] - n.drops.count[reason]; c > 0 {
+				n.publish(&WarningEvent{Code: "dropped", Text: fmt.Sprintf("packets refused: %s", reason), Count: c})
+			}
+		}
+	}
+	n.drops.count = count
+}

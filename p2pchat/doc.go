@@ -1,0 +1,65 @@
+// Package p2pchat makes a program a node of a group that talks with no server
+// among its members.
+//
+//	node, err := p2pchat.New(p2pchat.WithName("ada"))
+//	if err != nil {
+//		return err
+//	}
+//	defer node.Close()
+//	if err := node.Join(ctx); err != nil { // finds the group, or founds it
+//		return err
+//	}
+//	go func() {
+//		for m := range node.Messages(ctx, p2pchat.FromStart) {
+//			fmt.Printf("%s: %s\n", m.From, m.Data)
+//		}
+//	}()
+//	_, err = node.Send(ctx, "lobby", []byte("hello"))
+//
+// A Node composes the four parts of this module: a transport.Transport carries
+// frames, a membership.Membership knows who is there, an election.Elector
+// decides who coordinates, and a causal.Log keeps what was said. Each can be
+// used, or replaced, alone.
+//
+// # What is promised
+//
+//   - Membership. All members that can reach each other install the same views
+//     in the same order. Each view has one coordinator, which assigned its
+//     members distinct IDs; it alone answers newcomers, announces who joined,
+//     left or failed, and sends heartbeats.
+//   - Failover. When the coordinator leaves, its successor is there before it
+//     has gone. When its process dies, the refused endpoint is proof, and a
+//     successor is elected in milliseconds; when its host falls silent, after
+//     Timing.TElect. An election is never begun for one lost heartbeat.
+//   - Partition. Each part goes on under a coordinator of its own. When the
+//     parts meet again, one coordinator and one history remain; an ID changes
+//     only if both parts had assigned it.
+//   - History. Every message is signed by its author and linked to what its
+//     author had seen. It is delivered to every node once, after all that it
+//     may answer. All nodes that hold the same messages list them in the same
+//     order, and the digest says whether they do.
+//   - Nothing waits for the slow. Send never waits for peers, a peer that does
+//     not keep up costs no memory, and a program that reads slowly loses no
+//     message.
+//
+// What is not promised: that there is one coordinator at any instant (no system
+// that stays available in a partition can), that a message which no other node
+// has received survives its author's crash, or secrecy: anyone on the network
+// can join an open group and read it.
+//
+// # Two orders
+//
+// Messages are delivered in causal order, each node in its own; Message.Index
+// counts them and never changes, so it is the cursor to resume from. The
+// history is a total order, the same everywhere; Message.Pos is a place in it,
+// and grows when messages from a healed partition are inserted before.
+//
+// # Limits and defaults
+//
+//	message     1 MiB (WithMaxMessage makes it less)
+//	nick, room  64 bytes of UTF-8
+//	events      4,096 wait for a slow reader of Events
+//	timing      membership.Default: heartbeat 500 ms, time-out 2 s
+//	elector     election.NewBully
+//	transport   lan.New(lan.Config{})
+package p2pchat

@@ -1,0 +1,133 @@
+package p2pchat
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/seed-885536be/p2p/transport"
+)
+
+// handle is the transport's handler.
+func (n *Node) handle(e transport.Event) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.core == nil || n.phase == PhaseClosed {
+		return
+	}
+	now := time.Now()
+	if e.Kind == transport.Writable {
+		n.pump(now, e.Peer)
+	} else {
+		if e.Kind == transport.Down {
+			delete(n.full, e.Peer)
+		}
+		n.core.Handle(now, e)
+	}
+	n.carry(now)
+}
+
+// drive is the driver's goroutine.
+func (n *Node) drive() {
+	for {
+		select {
+		case <-n.stop:
+			return
+		case <-n.wake:
+		case <-n.timer.C:
+		}
+		n.mu.Lock()
+		if n.phase == PhaseClosed {
+			n.mu.Unlock()
+			return
+		}
+		now := time.Now()
+		n.flush(now)
+		n.core.Tick(now)
+		n.carry(now)
+		n.mu.Unlock()
+	}
+}
+
+// poke makes the driver run.
+func (n *Node) poke() {
+	select {
+	case n.wake <- struct{}{}:
+	default:
+	}
+}
+
+// flush lets go what programs have appended.
+func (n *Node) flush(now time.Time) {
+	if !n.appended {
+		return
+	}
+	n.appended = false
+	if err := n.core.Flush(now); err != nil {
+		n.publish(&WarningEvent{Code: "store", Text: err.Error(), Count: 1})
+	}
+}
+
+// carry does what the core wants done, until it wants nothing any more, and
+// sets the timer. It is called at the end of every step.
+func (n *Node) carry(now time.Time) {
+	t := n.cfg.transport
+	for {
+		r := n.core.Ready()
+		for _, o := range r.Out {
+			// A datagram that cannot be sent is a datagram that is lost.
+			if o.Group {
+				_ = t.Multicast(o.Frame)
+			} else {
+				_ = t.Unicast(o.To, o.Frame)
+			}
+		}
+		for _, to := range r.Pump {
+			if n.full[to] == nil {
+				n.pump(now, to)
+			}
+		}
+		for _, peer := range r.Hangup {
+			delete(n.full, peer)
+			t.Hangup(peer)
+		}
+		if !n.announce(now, r) && len(r.Out) == 0 && len(r.Pump) == 0 {
+			break
+		}
+	}
+	if next := n.deadline(); !next.IsZero() {
+		n.timer.Reset(next.Sub(now))
+	}
+}
+
+// pump writes to a peer's stream until that is full, or nothing is left.
+func (n *Node) pump(now time.Time, to netip.AddrPort) {
+	frame := n.full[to]
+	delete(n.full, to)
+	for {
+		if frame == nil {
+			if frame = n.core.Next(now, to); frame == nil {
+				return
+			}
+		}
+		switch err := n.cfg.transport.Stream(to, frame); err {
+		case nil:
+		case transport.ErrFull:
+			n.full[to] = frame // Writable follows
+			return
+		default:
+			return // Down follows, or the transport is closed
+		}
+		frame = nil
+	}
+}
+
+// deadline is when the driver must run next.
+func (n *Node) deadline() time.Time {
+	next := n.core.Deadline()
+	for _, t := range []time.Time{n.said.due, n.drops.due} {
+		if next.IsZero() || !t.IsZero() && t.Before(next) {
+			next = t
+		}
+	}
+	return next
+}

@@ -1,0 +1,147 @@
+package p2pchat
+
+import "time"
+
+// Event is something that happened in the group: one of *JoinEvent,
+// *ViewEvent, *CoordinatorEvent, *PeerEvent, *HeartbeatEvent, *ElectionEvent,
+// *StableEvent, *DigestEvent, *ConvergedEvent, *NickEvent, *ForkEvent,
+// *WarningEvent and *LaggedEvent. An Event must not be changed.
+type Event interface{ event() }
+
+// JoinEvent tells how joining goes on.
+type JoinEvent struct {
+	// Phase is "probe" (looking for a coordinator), "assigned" (registered),
+	// "sync" (taking over the history), "ready" (member, and up to date),
+	// "first" (founded a new group) or "failed".
+	Phase       string
+	Try         int  // for "probe", from 1
+	Coordinator Peer // for "assigned", "ready" and "first"
+	Term        uint64
+	Err         error // for "failed"
+}
+
+// Cause is why a view was made, or a coordinator changed.
+type Cause string
+
+// The causes of a ViewEvent. A CoordinatorEvent has one of First, Elected,
+// Handover and Merge.
+const (
+	CauseFirst    Cause = "first"    // a group was founded
+	CauseJoin     Cause = "join"     // members were admitted
+	CauseLeave    Cause = "leave"    // members said goodbye
+	CauseDead     Cause = "dead"     // members failed
+	CauseMerge    Cause = "merge"    // groups became one
+	CauseElected  Cause = "elected"  // a coordinator was elected
+	CauseHandover Cause = "handover" // the coordinator passed its office on
+	CauseRename   Cause = "rename"   // a member changed its nick
+)
+
+// ViewEvent says that a view was installed.
+type ViewEvent struct {
+	View   View
+	Cause  Cause
+	Joined []Peer
+	Left   []Departure
+	// Renumbered are members, as they are now, whose ID changed in a merge.
+	Renumbered []Peer
+}
+
+// Departure is a member that is gone.
+type Departure struct {
+	Peer   Peer
+	Failed bool // false: it said goodbye
+}
+
+// CoordinatorEvent says that the coordinator changed.
+type CoordinatorEvent struct {
+	Old, New Peer // Old is zero for the first
+	Term     uint64
+	Cause    Cause
+	Gap      time.Duration // how long this node had heard none
+}
+
+// PeerEvent says what is known of a peer's health, when it changes.
+type PeerEvent struct {
+	Peer   Peer
+	State  string // "up", "suspect", "left" or "dead"
+	Why    string // such as "silent", "refused", "joined"
+	Silent time.Duration
+}
+
+// HeartbeatEvent says that the coordinator's heartbeat was sent, or heard.
+type HeartbeatEvent struct {
+	From   Peer
+	Term   uint64
+	Number uint64 // of the view
+	Sent   bool
+}
+
+// ElectionEvent is one step of an election.
+type ElectionEvent struct {
+	Algorithm string // "bully", "ring"
+	Term      uint64 // the term that the election is for
+	Phase     string // "start", "send", "recv", "win", "lose" or "abort"
+	// Kind is, for "send" and "recv", the message: "ELECTION", "ANSWER",
+	// "COORDINATOR" (the winner's announcement), "TOKEN" or "PROBE".
+	Kind string
+	From Peer
+	To   Peer // zero: all
+}
+
+// StableEvent says that every member of the view holds all messages of a
+// writer up to this one.
+type StableEvent struct {
+	// First and Last are the newly stable messages, both included.
+	First, Last MessageID
+}
+
+// DigestEvent says that the own digest changed, or how many members share it.
+type DigestEvent struct {
+	Digest   Digest
+	Same, Of int
+}
+
+// ConvergedEvent says that all members of the view hold the same history.
+type ConvergedEvent struct {
+	Members int
+	Digest  Digest
+}
+
+// NickEvent says that a member changed its nick.
+type NickEvent struct {
+	Peer Peer
+	Old  string
+}
+
+// ForkEvent says that an author signed two blocks with one number. Both are
+// kept, and histories converge all the same.
+type ForkEvent struct {
+	Author Peer
+	Writer [16]byte
+	N      uint64
+}
+
+// WarningEvent says that something may need a person.
+type WarningEvent struct {
+	Code  string // such as "local_only", "store"
+	Text  string
+	Count uint64
+}
+
+// LaggedEvent says that the reader of Events was so slow that events were
+// dropped before it. Messages are never dropped.
+type LaggedEvent struct{ Dropped uint64 }
+
+func (*JoinEvent) event()        {}
+func (*ViewEvent) event()        {}
+func (*CoordinatorEvent) event() {}
+func (*PeerEvent) event()        {}
+func (*HeartbeatEvent) event()   {}
+func (*ElectionEvent) event()    {}
+func (*StableEvent) event()      {}
+func (*DigestEvent) event()      {}
+func (*ConvergedEvent) event()   {}
+func (*NickEvent) event()        {}
+func (*ForkEvent) event()        {}
+func (*WarningEvent) event()     {}
+func (*LaggedEvent) event()      {}

@@ -1,0 +1,161 @@
+package p2pchat
+
+import (
+	"context"
+	"iter"
+
+	"github.com/seed-885536be/p2p/causal"
+)
+
+// Cursor is a place in the order of delivery: the Message.Index to go on from,
+// or one of FromStart and FromNow.
+type Cursor uint64
+
+// Special cursors.
+const (
+	FromStart Cursor = 0         // all that this node holds
+	FromNow   Cursor = 1<<64 - 1 // what is delivered after the call
+)
+
+// pageSize is how many messages a reader takes while it holds the node's lock.
+const pageSize = 256
+
+// Messages yields messages in causal order, the order of their delivery here,
+// from a cursor on, and waits for more, until ctx ends or the node is closed.
+// The log is the queue: a slow reader loses nothing and holds up nobody. To go
+// on later, use the last message's Index + 1 as the cursor. It can be iterated
+// more than once.
+func (n *Node) Messages(ctx context.Context, from Cursor) iter.Seq[Message] {
+	if from == FromNow {
+		from = 0
+		n.mu.Lock()
+		if n.core != nil {
+			from = Cursor(n.core.Log().Len())
+		}
+		n.mu.Unlock()
+	}
+	return func(yield func(Message) bool) {
+		next := uint64(from)
+		for ctx.Err() == nil {
+			page, more, over := n.deliveries(next)
+			for _, m := range page {
+				if !yield(m) {
+					return
+				}
+			}
+			next += uint64(len(page))
+			if len(page) > 0 {
+				continue
+			}
+			if over {
+				return
+			}
+			select {
+			case <-more:
+			case <-ctx.Done():
+			}
+		}
+	}
+}
+
+func (n *Node) deliveries(from uint64) (page []Message, more chan struct{}, over bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.core != nil {
+		for m := range n.core.Log().Deliveries(from) {
+			if page = append(page, n.message(m)); len(page) == pageSize {
+				break
+			}
+		}
+	}
+	return page, n.more, n.phase == PhaseClosed
+}
+
+// message translates a log's message.
+func (n *Node) message(m causal.Message) Message {
+	room, nick, data := splitPayload(m.Data)
+	from := n.peer(m.Author)
+	from.Nick = string(nick)
+	return Message{
+		ID: m.ID, From: from, Room: string(room), Data: data, Sent: m.Wall,
+		Index: m.Index, Pos: m.Pos, Inserted: m.Inserted, Backlog: m.Backlog, Own: m.Own,
+	}
+}
+
+// History is the converged history of a room: the same on all nodes that hold
+// the same messages. An empty room means all rooms.
+func (n *Node) History(room string) History { return History{n: n, room: room} }
+
+// History reads the converged history. Positions are those of the whole
+// history, all rooms together.
+type History struct {
+	n    *Node
+	room string
+}
+
+// All yields the history from its beginning.
+func (h History) All() iter.Seq[Message] { return h.From(0) }
+
+// From yields the history from position pos on, to its end. What is inserted
+// meanwhile before the place that has been reached is not yielded.
+func (h History) From(pos uint64) iter.Seq[Message] { return h.walk(pos, false) }
+
+// Backwards yields the history from its end, the newest message first.
+func (h History) Backwards() iter.Seq[Message] { return h.walk(1<<64-1, true) }
+
+// walk reads page by page. Between two pages messages may be inserted, so it
+// goes on from the last message and not from its old position.
+func (h History) walk(pos uint64, backwards bool) iter.Seq[Message] {
+	return func(yield func(Message) bool) {
+		var last *MessageID
+		for {
+			page, over := h.page(pos, last, backwards)
+			for _, m := range page {
+				if (h.room == "" || m.Room == h.room) && !yield(m) {
+					return
+				}
+			}
+			if over {
+				return
+			}
+			last = &page[len(page)-1].ID
+		}
+	}
+}
+
+func (h History) page(pos uint64, last *MessageID, backwards bool) (page []Message, over bool) {
+	n := h.n
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.core == nil {
+		return nil, true
+	}
+	log := n.core.Log()
+	if last != nil {
+		if m, ok := log.Lookup(*last); ok {
+			if pos = m.Pos; !backwards {
+				pos++
+			}
+		}
+	}
+	for m := range log.History(pos, backwards) {
+		if page = append(page, n.message(m)); len(page) == pageSize {
+			break
+		}
+	}
+	return page, len(page) < pageSize
+}
+
+// Lookup returns one message; ok is false if this node does not hold it.
+func (n *Node) Lookup(id MessageID) (m Message, ok bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.core == nil {
+		return Message{}, false
+	}
+	lm, ok := n.core.Log().Lookup(id)
+	if !ok {
+		return Message{}, false
+	}
+	return n.message(lm), true
+}

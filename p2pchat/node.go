@@ -1,0 +1,463 @@
+package p2pchat
+
+import (
+	"context"
+	"crypto/ed25519"
+	crand "crypto/rand"
+	"crypto/sha256"
+	"log/slog"
+	"math/rand/v2"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/seed-885536be/p2p/causal"
+	"github.com/seed-885536be/p2p/internal/core"
+	"github.com/seed-885536be/p2p/membership"
+	"github.com/seed-885536be/p2p/transport"
+)
+
+// Node is one participant of a group. Its methods may be called from any
+// goroutine.
+//
+// A Node has one lock and two goroutines of its own. All that changes the
+// node happens under the lock, in short steps that never wait: what the
+// transport delivers is handled in the transport's goroutine, what a program
+// asks for in the program's. The driver's goroutine sees to the timer and sends
+// off what programs have appended; another one writes the log, as a reader of
+// Events like any other.
+type Node struct {
+	cfg config
+	key ed25519.PrivateKey
+	id  PeerID
+
+	mu       sync.Mutex
+	phase    Phase
+	core     *core.Core // nil before Join
+	known    map[PeerID]Peer
+	beatAt   time.Time // when the coordinator was heard last
+	full     map[netip.AddrPort][]byte
+	stable   map[causal.WriterID]uint64
+	said     announced
+	drops    dropReport
+	first    bool   // this node founded the group
+	own      uint64 // number of the last own message
+	appended bool   // something waits for Flush
+	left     bool   // the goodbye is complete
+	err      error  // why the node ended, if it did not leave
+	subs     map[*subscription]struct{}
+	more     chan struct{} // closed when messages were delivered
+	changed  chan struct{} // closed when anything changed
+	buf      []byte        // for encoding payloads
+
+	timer  *time.Timer
+	wake   chan struct{}
+	stop   chan struct{}
+	closed chan struct{} // Close is complete
+	driver sync.WaitGroup
+}
+
+// New makes a node. It reports every invalid option at once, joined by
+// errors.Join. Nothing happens on the network before Join.
+func New(opts ...Option) (*Node, error) {
+	cfg, err := configure(opts)
+	if err != nil {
+		return nil, err
+	}
+	_, key, err := ed25519.GenerateKey(crand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{
+		cfg: cfg, key: key, id: peerID(key.Public().(ed25519.PublicKey)),
+		known: make(map[PeerID]Peer), full: make(map[netip.AddrPort][]byte),
+		stable: make(map[causal.WriterID]uint64), subs: make(map[*subscription]struct{}),
+		more: make(chan struct{}), changed: make(chan struct{}),
+		wake: make(chan struct{}, 1), stop: make(chan struct{}), closed: make(chan struct{}),
+	}
+	return n, nil
+}
+
+func peerID(pub ed25519.PublicKey) PeerID {
+	sum := sha256.Sum256(pub)
+	return PeerID(sum[:16])
+}
+
+// Join finds the group or, if nobody answers, founds it. It returns nil when
+// this node is a member and has taken over the history that was there. Any
+// error is a *JoinError, and the node is closed then; if ctx ends first, it
+// wraps ctx's error.
+func (n *Node) Join(ctx context.Context) error {
+	if err := n.start(); err != nil {
+		if err != ErrJoined && err != ErrClosed {
+			n.finish(err)
+		}
+		return &JoinError{Err: err}
+	}
+	err := n.Wait(ctx, func(s Status) bool { return s.Phase == PhaseMember || s.Phase == PhaseElecting })
+	if err == nil {
+		return nil
+	}
+	n.mu.Lock()
+	if n.err != nil {
+		err = n.err
+	}
+	n.mu.Unlock()
+	n.finish(err)
+	return &JoinError{Err: err}
+}
+
+// start opens the transport and sets the machines going.
+func (n *Node) start() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch n.phase {
+	case PhaseNew:
+	case PhaseClosed:
+		return ErrClosed
+	default:
+		return ErrJoined
+	}
+	n.phase = PhaseJoining
+	var seed [32]byte
+	if _, err := crand.Read(seed[:]); err != nil {
+		return err
+	}
+	log, err := causal.NewMemory(causal.Config{Key: n.key, Group: n.label(), Rand: crand.Reader})
+	if err != nil {
+		return err
+	}
+	// What arrives while the lock is held waits in the transport.
+	if err := n.cfg.transport.Open(transport.HandlerFunc(n.handle)); err != nil {
+		_ = log.Close()
+		return err
+	}
+	now := time.Now()
+	addr := n.cfg.transport.Addr()
+	g, err := core.NewGroup(core.GroupConfig{
+		Self:   membership.Member{Key: n.id, Inc: uint64(now.UnixMilli()), Addr: addr, Name: n.cfg.nick},
+		Timing: n.cfg.timing, Elector: n.cfg.elector, Seniority: n.cfg.seniority,
+		Rand: rand.New(rand.NewChaCha8(seed)),
+	})
+	if err != nil {
+		_ = log.Close()
+		return err
+	}
+	n.core = core.New(g, log, addr)
+	n.timer = time.NewTimer(time.Hour)
+	n.driver.Go(n.drive)
+	if n.cfg.logger.Enabled(context.Background(), slog.LevelError) {
+		events := n.read(context.Background(), n.subscribe())
+		n.driver.Go(func() { n.log(events) })
+	}
+	n.core.Step(now, membership.Start{})
+	n.carry(now)
+	return nil
+}
+
+// label separates the histories of different groups.
+func (n *Node) label() string {
+	if r, ok := n.cfg.transport.(transport.Reporter); ok {
+		return r.Group()
+	}
+	return ""
+}
+
+// Send appends a message to the history and hands it on. It returns when the
+// message is a part of this node's history; it never waits for peers. It is
+// given to them at once when there is little to say, and in batches when there
+// is much.
+//
+// The errors are ErrNotJoined, ErrClosed, *TooLargeError and *NameError. data
+// is copied.
+func (n *Node) Send(ctx context.Context, room string, data []byte) (MessageID, error) {
+	if err := ctx.Err(); err != nil {
+		return MessageID{}, err
+	}
+	if err := checkRoom(room); err != nil {
+		return MessageID{}, err
+	}
+	if len(data) > n.cfg.maxMessage {
+		return MessageID{}, &TooLargeError{Size: len(data), Limit: n.cfg.maxMessage}
+	}
+	n.mu.Lock()
+	if err := n.usable(); err != nil {
+		n.mu.Unlock()
+		return MessageID{}, err
+	}
+	n.buf = appendPayload(n.buf[:0], room, n.cfg.nick, data)
+	id, err := n.core.Append(time.Now(), n.buf)
+	first := !n.appended
+	if err == nil {
+		n.own, n.appended = id.N, true
+	}
+	n.mu.Unlock()
+	if first && err == nil {
+		n.poke()
+	}
+	return id, err
+}
+
+// usable says why a member's method cannot be used now.
+func (n *Node) usable() error {
+	switch n.phase {
+	case PhaseNew, PhaseJoining:
+		return ErrNotJoined
+	case PhaseClosed:
+		return ErrClosed
+	}
+	return nil
+}
+
+// SetNick changes the own nick, for the members' lists and for messages sent
+// from now on. The error is a *NameError, ErrNotJoined or ErrClosed.
+func (n *Node) SetNick(ctx context.Context, nick string) error {
+	if err := checkNick(nick); err != nil {
+		return err
+	}
+	return n.input(ctx, membership.Rename{Name: nick}, func() { n.cfg.nick = nick })
+}
+
+// Elect starts an election now, although the coordinator may be well. It does
+// not wait for its end. The error is ErrNotJoined or ErrClosed.
+func (n *Node) Elect(ctx context.Context) error {
+	return n.input(ctx, membership.Elect{}, func() {})
+}
+
+func (n *Node) input(ctx context.Context, in membership.Input, also func()) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err := n.usable(); err != nil {
+		return err
+	}
+	also()
+	now := time.Now()
+	n.core.Step(now, in)
+	n.carry(now)
+	return nil
+}
+
+// Leave hands on what this node has still to say, says goodbye, handing the
+// coordinatorship over first if this node has it, and closes the node. When
+// ctx ends first, the node is closed all the same and ctx's error returned.
+func (n *Node) Leave(ctx context.Context) error {
+	n.mu.Lock()
+	if n.phase == PhaseClosed {
+		n.mu.Unlock()
+		return ErrClosed
+	}
+	var err error
+	if n.core != nil && n.phase >= PhaseSyncing {
+		n.phase = PhaseLeaving
+		now := time.Now()
+		n.flush(now)
+		w := n.core.Log().Writer()
+		n.mu.Unlock()
+		// A member that stopped answering must not hold up the goodbye.
+		handOn, cancel := context.WithTimeout(ctx, leavePatience)
+		_ = n.wait(handOn, func() bool { return n.core.Log().Stable(w) >= n.own })
+		cancel()
+		n.mu.Lock()
+		if n.phase == PhaseLeaving {
+			now = time.Now()
+			n.core.Step(now, membership.Depart{})
+			n.carry(now)
+		}
+		n.mu.Unlock()
+		err = n.wait(ctx, func() bool { return n.left })
+	} else {
+		n.mu.Unlock()
+	}
+	n.finish(nil)
+	if err == ErrClosed {
+		err = nil
+	}
+	return err
+}
+
+// leavePatience is how long Leave waits until all members hold what this node
+// has sent.
+const leavePatience = 150 * time.Millisecond
+
+// Close drops out at once, as a crash would: the others find out by
+// themselves. It waits until all goroutines of the node have ended. Closing
+// again does nothing.
+func (n *Node) Close() error {
+	n.finish(nil)
+	return nil
+}
+
+// finish ends the node for the reason err, and waits until that is done.
+func (n *Node) finish(err error) {
+	n.mu.Lock()
+	if n.phase == PhaseClosed {
+		n.mu.Unlock()
+		<-n.closed
+		return
+	}
+	joining := n.phase == PhaseJoining
+	n.phase = PhaseClosed
+	if n.err == nil {
+		n.err = err
+	}
+	if joining && n.err != nil {
+		n.publish(&JoinEvent{Phase: "failed", Err: n.err})
+	}
+	started := n.core != nil
+	close(n.stop)
+	n.mu.Unlock()
+
+	_ = n.cfg.transport.Close()
+
+	n.mu.Lock()
+	for s := range n.subs {
+		s.end()
+	}
+	if started {
+		n.timer.Stop()
+		_ = n.core.Log().Close()
+	}
+	n.broadcast()
+	close(n.more)
+	n.mu.Unlock()
+	n.driver.Wait()
+	close(n.closed)
+}
+
+// Wait returns nil when cond is true of the node's status. It is asked at once
+// and whenever something changed, never concurrently. The error is ctx's, or
+// ErrClosed if the node ends before.
+func (n *Node) Wait(ctx context.Context, cond func(Status) bool) error {
+	return n.wait(ctx, func() bool { return cond(n.status()) })
+}
+
+// WaitStable returns nil when every member of the view holds the message.
+func (n *Node) WaitStable(ctx context.Context, id MessageID) error {
+	return n.wait(ctx, func() bool { return n.core != nil && n.core.Log().Stable(id.Writer) >= id.N })
+}
+
+// wait calls cond under the lock.
+func (n *Node) wait(ctx context.Context, cond func() bool) error {
+	for {
+		n.mu.Lock()
+		ok, over, changed := cond(), n.phase == PhaseClosed, n.changed
+		n.mu.Unlock()
+		switch {
+		case ok:
+			return nil
+		case over:
+			return ErrClosed
+		}
+		select {
+		case <-changed:
+		case <-n.stop:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// View is the view installed last. Its Members are nil before the first.
+func (n *Node) View() View {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.core == nil {
+		return View{}
+	}
+	return view(n.core.Group().View())
+}
+
+// Self is this node as the view lists it; its ID is 0 before it is a member.
+func (n *Node) Self() Peer {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.self()
+}
+
+func (n *Node) self() Peer {
+	p := Peer{Key: n.id, Nick: n.cfg.nick}
+	if n.core == nil {
+		return p
+	}
+	if m, ok := n.core.Group().View().Find(n.id); ok {
+		p.ID, p.Addr = m.ID, m.Addr
+	} else {
+		p.Addr = n.cfg.transport.Addr()
+	}
+	return p
+}
+
+// Status is a snapshot of all that is of interest.
+func (n *Node) Status() Status {
+	n.mu.Lock()
+	s := n.status()
+	n.mu.Unlock()
+	if r, ok := n.cfg.transport.(transport.Reporter); ok && s.Phase != PhaseNew {
+		s.Interfaces = r.Interfaces()
+		s.LocalOnly = true
+		for _, i := range s.Interfaces {
+			s.LocalOnly = s.LocalOnly && (!i.Used || i.Addr.IsLoopback())
+		}
+		for reason, count := range r.Drops() {
+			s.Drops[reason] += count
+		}
+	}
+	return s
+}
+
+func (n *Node) status() Status {
+	s := Status{Phase: n.phase, Self: n.self(), Group: n.label(), Drops: make(map[string]uint64)}
+	if n.core == nil {
+		return s
+	}
+	g := n.core.Group()
+	s.View = view(g.View())
+	s.Algorithm = g.Algorithm()
+	if n.phase == PhaseMember && g.Electing() {
+		s.Phase = PhaseElecting
+	}
+	if s.View.Coordinator.Key != n.id && !n.beatAt.IsZero() {
+		s.Heartbeat = time.Since(n.beatAt)
+	}
+	s.Digest, s.Same, s.Of = n.digest()
+	for reason, count := range n.core.Drops() {
+		s.Drops[reason] += count
+	}
+	for reason, count := range n.core.Log().Stats().Refused {
+		s.Drops[reason] += count
+	}
+	return s
+}
+
+// digest compares what the members hold.
+func (n *Node) digest() (d Digest, same, of int) {
+	own := n.core.Log().Digest()
+	for _, m := range n.core.Group().View().Members {
+		of++
+		if m.Key == n.id {
+			same++
+		} else if theirs, ok := n.core.Log().PeerDigest(m.Key); ok && theirs == own {
+			same++
+		}
+	}
+	return Digest{N: own.Messages, Hash: own.Hash}, same, of
+}
+
+func view(v membership.View) View {
+	out := View{Term: v.ID.Epoch.Ctr, Number: v.Number}
+	for _, m := range v.Members {
+		p := peer(m)
+		out.Members = append(out.Members, p)
+		if m.Key == v.ID.Epoch.Leader {
+			out.Coordinator = p
+		}
+	}
+	return out
+}
+
+func peer(m membership.Member) Peer {
+	return Peer{ID: m.ID, Key: m.Key, Nick: m.Name, Addr: m.Addr}
+}

@@ -1,0 +1,141 @@
+package p2pchat
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"unicode/utf8"
+
+	"github.com/seed-885536be/p2p/election"
+	"github.com/seed-885536be/p2p/membership"
+	"github.com/seed-885536be/p2p/transport"
+	"github.com/seed-885536be/p2p/transport/lan"
+)
+
+// Limits of what a program may say.
+const (
+	MaxNick       = 64      // bytes of a nick
+	MaxRoom       = 64      // bytes of a room's name
+	DefaultMaxMsg = 1 << 20 // bytes of a message, if WithMaxMessage says nothing else
+)
+
+// Option configures New.
+type Option func(*config) error
+
+type config struct {
+	nick       string
+	elector    election.New
+	seniority  bool
+	transport  transport.Transport
+	timing     membership.Timing
+	logger     *slog.Logger
+	maxMessage int
+}
+
+func configure(opts []Option) (config, error) {
+	cfg := config{
+		nick: "peer", elector: election.NewBully, timing: membership.Default(),
+		logger: slog.New(slog.DiscardHandler), maxMessage: DefaultMaxMsg,
+	}
+	var errs []error
+	for _, o := range opts {
+		errs = append(errs, o(&cfg))
+	}
+	if cfg.transport == nil {
+		cfg.transport = lan.New(lan.Config{})
+	}
+	return cfg, errors.Join(errs...)
+}
+
+// WithName sets the nick: 1 to MaxNick bytes of UTF-8. The default is "peer".
+func WithName(nick string) Option {
+	return func(c *config) error {
+		c.nick = nick
+		return checkNick(nick)
+	}
+}
+
+// WithElector chooses the election algorithm: election.NewBully, which is the
+// default, election.NewRing, or one of your own.
+func WithElector(e election.New) Option {
+	return func(c *config) error {
+		if e == nil {
+			return errors.New("p2pchat: WithElector: the constructor is nil")
+		}
+		c.elector = e
+		return nil
+	}
+}
+
+// WithSeniority makes the oldest member win elections, instead of the one with
+// the highest ID. All members of a group must agree on this.
+func WithSeniority() Option {
+	return func(c *config) error {
+		c.seniority = true
+		return nil
+	}
+}
+
+// WithTransport chooses how frames travel. The default is
+// lan.New(lan.Config{}). The Node opens it, owns it from then on and closes it.
+func WithTransport(t transport.Transport) Option {
+	return func(c *config) error {
+		if t == nil {
+			return errors.New("p2pchat: WithTransport: the transport is nil")
+		}
+		c.transport = t
+		return nil
+	}
+}
+
+// WithTiming chooses the durations of the protocol. The default is
+// membership.Default(); membership.Classic() is a heartbeat every 5 s and an
+// election after 10 s of silence. All members of a group should agree on it.
+func WithTiming(t membership.Timing) Option {
+	return func(c *config) error {
+		c.timing = t
+		if err := t.Validate(); err != nil {
+			return fmt.Errorf("p2pchat: WithTiming: %w", err)
+		}
+		return nil
+	}
+}
+
+// WithLogger gives a logger for what is of interest to whoever runs the
+// program: views and elections at Info, refused packets at Warn and at most
+// one a minute for each reason, the rest at Debug. The default logs nothing.
+func WithLogger(l *slog.Logger) Option {
+	return func(c *config) error {
+		if l == nil {
+			return errors.New("p2pchat: WithLogger: the logger is nil")
+		}
+		c.logger = l
+		return nil
+	}
+}
+
+// WithMaxMessage sets the size in bytes of the largest message that Send
+// takes, up to DefaultMaxMsg, which is the default.
+func WithMaxMessage(n int) Option {
+	return func(c *config) error {
+		c.maxMessage = n
+		if n < 1 || n > DefaultMaxMsg {
+			return fmt.Errorf("p2pchat: WithMaxMessage: %d is not between 1 and %d", n, DefaultMaxMsg)
+		}
+		return nil
+	}
+}
+
+func checkNick(nick string) error {
+	if nick == "" || len(nick) > MaxNick || !utf8.ValidString(nick) {
+		return &NameError{What: "nick", Name: nick, Limit: MaxNick}
+	}
+	return nil
+}
+
+func checkRoom(room string) error {
+	if room == "" || len(room) > MaxRoom || !utf8.ValidString(room) {
+		return &NameError{What: "room", Name: room, Limit: MaxRoom}
+	}
+	return nil
+}
