@@ -142,9 +142,10 @@ func id(k election.Key) int {
 func (n *Network) Now() time.Duration { return n.now }
 
 // Verify makes a member find, now, that its coordinator is gone, as it would by
-// its own evidence.
+// its own evidence. It may be wrong about that, but not if it is the
+// coordinator.
 func (n *Network) Verify(id int) {
-	if m := n.members[id-1]; m.alive {
+	if m := n.members[id-1]; m.alive && m.view.leader != id {
 		m.hears = false
 		n.begin(m, false)
 	}
@@ -166,10 +167,9 @@ func (n *Network) Hears(id int, hears bool) { n.members[id-1].hears = hears }
 // coordinator it hears.
 func (n *Network) Away(id int) {
 	m := n.members[id-1]
-	m.away, m.begun, m.hears = true, false, true
+	n.cancel(m)
+	m.away, m.hears = true, true
 	m.view = &view{base: election.Base{Ctr: 1000, Leader: Key(len(n.members) + 2), Inc: 1}, leader: len(n.members) + 2}
-	m.elector.Cancel()
-	n.drain(m)
 }
 
 // Crash ends a member for good.
@@ -178,6 +178,7 @@ func (n *Network) Crash(id int) {
 	n.members[id-1].alive = false
 	for _, m := range n.members {
 		if m.view.leader == id {
+			m.hears = false
 			n.detect(m, n.config.Detect+n.jitter(n.config.Timing.RTO))
 		}
 	}
@@ -311,10 +312,8 @@ func (n *Network) vouch(from *member, to int) {
 	n.trace("%d→%d ALIVE", from.id, to)
 	base := from.view.base
 	n.deliver(from.id, to, func(m *member) {
-		if m.begun && m.view.base == base {
-			m.begun = false
-			m.elector.Cancel()
-			n.drain(m)
+		if m.view.base == base {
+			n.cancel(m)
 		}
 	})
 }
@@ -324,16 +323,27 @@ func (n *Network) post(from, to int, v *view) {
 	n.deliver(from, to, func(m *member) { n.install(m, v) })
 }
 
+// install takes a view. The present view once more is its coordinator's
+// heartbeat.
 func (n *Network) install(m *member, v *view) {
-	if !m.view.less(v) || v.leader != m.id && !slices.Contains(v.others, m.id) {
+	if v != m.view && (!m.view.less(v) || !slices.Contains(v.others, m.id)) {
 		return
 	}
-	n.trace("%d follows %d", m.id, v.leader)
-	m.view, m.begun, m.hears = v, false, false
-	m.elector.Cancel()
-	n.drain(m)
-	if !n.members[v.leader-1].alive {
+	if v != m.view {
+		n.trace("%d follows %d", m.id, v.leader)
+	}
+	n.cancel(m)
+	m.view, m.hears = v, n.members[v.leader-1].alive
+	if !m.hears {
 		n.detect(m, n.config.Detect+n.jitter(n.config.Timing.RTO))
+	}
+}
+
+func (n *Network) cancel(m *member) {
+	if m.begun {
+		m.begun = false
+		m.elector.Cancel()
+		n.drain(m)
 	}
 }
 
@@ -343,6 +353,7 @@ func (n *Network) detect(m *member, after time.Duration) {
 	v := m.view
 	n.after(after, func() {
 		if m.alive && m.view == v && v.leader != m.id {
+			m.hears = false
 			n.begin(m, false)
 		}
 	})
@@ -386,10 +397,16 @@ func (n *Network) won(m *member) {
 	w := Win{Member: m.id, Term: old.base.Ctr + 1, At: n.now}
 	n.Wins = append(n.Wins, w)
 	n.trace("%d wins", m.id)
-	m.view = &view{
-		base:   election.Base{Ctr: w.Term, Leader: Key(m.id), Inc: 1},
-		leader: m.id,
-		others: slices.DeleteFunc(slices.Clone(old.others), func(id int) bool { return id == m.id }),
+	m.view = &view{base: election.Base{Ctr: w.Term, Leader: Key(m.id), Inc: 1}, leader: m.id}
+	for _, id := range old.others {
+		if id != m.id {
+			m.view.others = append(m.view.others, id)
+		}
+	}
+	if l := old.leader; l <= len(n.members) && n.members[l-1].alive {
+		// It was deposed in error. A membership protocol would merge it in.
+		at, _ := slices.BinarySearchFunc(m.view.others, l, func(a, b int) int { return b - a })
+		m.view.others = slices.Insert(m.view.others, at, l)
 	}
 	if n.OnWin != nil {
 		n.OnWin(w)
