@@ -127,8 +127,9 @@
 //	R23  handing on   HopRTO after 5 times                         look ahead: RING_PROBE to the 2 next
 //	R24  look-ahead   2 HopRTO, and some are there                 TOKEN to the nearest of them
 //	R25  look-ahead   2 HopRTO, and none is there                  RING_PROBE to the next, twice as many
-//	R26  look-ahead   nobody is left to ask                        own TOKEN: Won; another's: dropped, and
-//	                                                               unless that came of a refusal as R3
+//	R26  handing on,  nobody is left to ask                        own TOKEN: Won, but if any refused not at the
+//	     look-ahead                                                first; another's: dropped, and as R3 if the
+//	                                                               last was silent and did not refuse
 //	R27  Notified,    timer                                        as R3
 //	     Participant
 //	R28  any          Cancel, or Begin with another base           Idle

@@ -59,8 +59,9 @@ type hop struct {
 	reach int       // the farthest member that it may be handed to
 	timer time.Time // when the state below is overdue
 
-	to    int // whom it was sent to, or 0 during a look-ahead
-	tries int // how often
+	to      int  // whom it was sent to, or 0 during a look-ahead
+	tries   int  // how often
+	refused bool // somebody is there, but has no part in this election
 
 	from    int      // look-ahead: the first member asked
 	answers []answer // look-ahead: of those asked
@@ -131,16 +132,20 @@ func (r *ring) Step(now time.Time, m Message, live bool) {
 // Tick implements Elector. Rows R22 to R27.
 func (r *ring) Tick(now time.Time) {
 	for i := 0; i < len(r.hops); {
-		if h := &r.hops[i]; now.Before(h.timer) || r.overdue(now, h) {
+		h := &r.hops[i]
+		if now.Before(h.timer) || r.overdue(now, h) {
 			i++
 			continue
 		}
+		own := h.cand == r.pos
 		if r.drop(i); !r.running {
 			return
 		}
-		// The candidate, too, is silent, and so is everybody between: of those
-		// that are alive this node may be the highest.
-		r.timer = now
+		if !own {
+			// The candidate, too, is silent, and so is everybody between: of
+			// those that are alive this node may be the highest.
+			r.timer = now
+		}
 	}
 	if r.state != ringIdle && !now.Before(r.timer) {
 		r.initiate(now, true)
@@ -338,12 +343,13 @@ func (r *ring) answered(now time.Time, m Message, from int) {
 		r.hops = slices.Delete(r.hops, i, i+1)
 	case m.Kind == KindTokenAck:
 		if h.to == from {
+			h.refused = true
 			goesOn = r.look(now, h, from+1, firstLook)
 		}
 	case h.to == 0 && from >= h.from && from < h.from+len(h.answers):
 		h.answers[from-h.from] = present
 		if m.Refuse {
-			h.answers[from-h.from] = refusing
+			h.answers[from-h.from], h.refused = refusing, true
 		}
 		// Nobody nearer may still answer: there is nothing to wait for.
 		next := slices.IndexFunc(h.answers, func(a answer) bool { return a != refusing })
@@ -359,9 +365,11 @@ func (r *ring) answered(now time.Time, m Message, from int) {
 }
 
 // drop gives up a token that nobody takes. If it is this node's own, nobody
-// else is there. Row R26.
+// else is there; but those who refuse may do so because the election is over,
+// and its result on the way. Row R26.
 func (r *ring) drop(i int) {
-	if r.hops[i].cand == r.pos {
+	h := r.hops[i]
+	if h.cand == r.pos && (!h.refused || r.laps > 1) {
 		r.elected()
 		return
 	}
