@@ -1,6 +1,7 @@
 package causal
 
 import (
+	"bytes"
 	"slices"
 	"time"
 )
@@ -88,10 +89,10 @@ func (m *Memory) onAck(p *peer, msg *Ack) {
 			if p.early == nil {
 				p.early = make(map[WriterID]uint64)
 			}
-			if len(p.early) < maxTips {
+			if len(p.early) < maxTips && t.N > 0 {
 				p.early[t.Writer] = t.N
+				ahead = t
 			}
-			ahead = t
 			continue
 		}
 		if t.N > uint64(len(m.writers[w].blocks)) {
@@ -133,8 +134,14 @@ func (m *Memory) overtake(p *peer) {
 		return
 	}
 	p.aheadAt = time.Time{}
-	for id, n := range p.early {
-		p.ahead, p.aheadAt = Dot{Writer: id, N: n}, m.now
+	least := Dot{}
+	for id, n := range p.early { // the least, so that a run can be repeated
+		if least.N == 0 || bytes.Compare(id[:], least.Writer[:]) < 0 {
+			least = Dot{Writer: id, N: n}
+		}
+	}
+	if least.N > 0 {
+		p.ahead, p.aheadAt = least, m.now
 		return
 	}
 	for w := range m.writers {

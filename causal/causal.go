@@ -164,12 +164,20 @@ type Ready struct {
 	// stable.
 	Stable []MessageID
 	// Forks are the writers newly proven to have used one number twice.
-	Forks []Fork
+	Forks []Forked
 	// Synced is true once, when the first sync after the start is complete:
 	// this node holds what its first peer held.
 	Synced bool
 	// Err is what the Store said last; the log goes on in memory.
 	Err error
+}
+
+// Forked is a writer that signed two blocks with one number, and the proof.
+type Forked struct {
+	Writer WriterID
+	Author Key
+	N      uint64 // of the blocks
+	Proof  Fork
 }
 
 // Stats counts what a Log saw. Refused counts by reason the blocks and

@@ -93,7 +93,7 @@ func (m *Memory) merge() {
 		return
 	}
 	m.mergeAt = time.Time{}
-	if m.now.Sub(m.lastNew) < mergeAfter || m.pull != nil || m.me.doubtful {
+	if m.now.Sub(m.lastNew) < mergeAfter || m.pull != nil {
 		return // not idle; settle sets another time
 	}
 	for m.others() > 0 {

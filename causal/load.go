@@ -1,72 +1,87 @@
 package causal
 
 import (
-	"bytes"
 	"crypto/ed25519"
-	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 )
 
-// load opens the store. Only if the log was closed properly, and the store
-// holds all that it held then, the own writer is taken up again: otherwise a
-// number might be used twice. Else another writer is begun, which says what it
-// continues.
+// Loaded is what a Memory found in its Store.
+type Loaded struct {
+	Blocks  uint64
+	Dropped uint64 // records that were damaged, or followed one that was
+	Clean   bool   // the log was closed properly the last time, or the Store was new
+	Torn    bool   // the last write was cut short
+}
+
+// Loaded says what was found in the Store when the log was opened. What was
+// dropped comes again from other nodes.
+func (m *Memory) Loaded() Loaded { return m.loaded }
+
+// load opens the store.
+//
+// Every start begins another writer, which says what it continues. So a number
+// is never used twice, whatever became of the store: after a crash in the middle
+// of a write, on a lost disk, with a restored backup, or in two copies at once.
+// It costs one entry in a Pull for every start at which something was said.
 func (m *Memory) load() error {
-	if store := m.cfg.Store; store != nil {
-		whole := true
-		st, err := store.Load(func(r Record) error {
-			whole = m.replay(r.Frame) && whole
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		if st.Group != "" && st.Group != m.cfg.Group || st.Group == "" && m.blocks.n > 0 {
-			return ErrWrongGroup
-		}
-		m.state = st
-		if m.cfg.Key == nil && len(st.Key) == ed25519.SeedSize {
-			m.cfg.Key = ed25519.NewKeyFromSeed(st.Key)
-		}
-		if m.cfg.Key == nil {
-			seed := make([]byte, ed25519.SeedSize)
-			if _, err := io.ReadFull(m.cfg.Rand, seed); err != nil {
-				return fmt.Errorf("causal: no randomness: %w", err)
-			}
-			m.cfg.Key = ed25519.NewKeyFromSeed(seed)
-		}
+	store := m.cfg.Store
+	if store == nil {
 		m.identify()
-		for i := range m.blocks.n {
-			if b := m.blocks.at(i); m.writers[b.writer].author == m.self {
-				b.flags |= flagOwn
-			}
+		return m.rotate()
+	}
+	st, err := store.Load(func(r Record) error {
+		if !m.replay(r.Frame) {
+			m.loaded.Dropped++
 		}
-		whole = m.vouch() && whole
-		m.resume(st, whole && st.Clean && !st.Torn)
-		m.state.Group, m.state.Key, m.state.Clean, m.state.Torn = m.cfg.Group, m.cfg.Key.Seed(), false, false
-		m.state.Inc++
-		if m.me.id == (WriterID{}) {
-			if err := m.rotate(); err != nil {
-				return err
-			}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	fresh := st.Group == "" && len(st.Key) == 0
+	if !fresh && st.Group != m.cfg.Group {
+		return errors.Join(ErrWrongGroup, store.Close())
+	}
+	m.state = st
+	if m.cfg.Key == nil && len(st.Key) == ed25519.SeedSize {
+		m.cfg.Key = ed25519.NewKeyFromSeed(st.Key)
+	}
+	if m.cfg.Key == nil {
+		seed := make([]byte, ed25519.SeedSize)
+		if _, err := io.ReadFull(m.cfg.Rand, seed); err != nil {
+			return fmt.Errorf("causal: no randomness: %w", err)
 		}
-		m.state.Writer = m.me.save(Hash{})
-		if err := store.PutState(m.state); err != nil {
-			return err
-		}
-		m.store = store // from here on it is written to
-	} else {
-		m.identify()
-		if err := m.rotate(); err != nil {
-			return err
+		m.cfg.Key = ed25519.NewKeyFromSeed(seed)
+	}
+	m.identify()
+	for i := range m.blocks.n {
+		if b := m.blocks.at(i); m.writers[b.writer].author == m.self {
+			b.flags |= flagOwn
 		}
 	}
-	m.out, m.unstable = Ready{}, m.unstable[:0]
+	m.vouch()
+	for i := m.blocks.n; i > 0 && m.me.cont.N == 0; i-- {
+		if m.blocks.at(i-1).flags&flagOwn != 0 {
+			m.me.cont = m.ref(i - 1)
+		}
+	}
+	m.loaded.Blocks, m.loaded.Clean, m.loaded.Torn = uint64(m.blocks.n), st.Clean || fresh, st.Torn
+	if err := m.rotate(); err != nil {
+		return err
+	}
+	m.state.Group, m.state.Key, m.state.Writer = m.cfg.Group, m.cfg.Key.Seed(), m.me.id[:]
+	m.state.Clean, m.state.Torn = false, false
+	m.state.Inc++
+	if err := store.PutState(m.state); err != nil {
+		return errors.Join(err, store.Close())
+	}
+	m.store = store // from here on it is written to
+	m.out, m.unstable, m.beats = Ready{}, m.unstable[:0], beats{}
 	for i := range m.writers {
 		m.writers[i].dirty = false
 	}
-	m.beats = beats{}
 	return nil
 }
 
@@ -90,12 +105,11 @@ func (m *Memory) replay(raw []byte) bool {
 	return m.parentsOf(f) && m.deliver(f, true)
 }
 
-// vouch drops stored blocks that were altered on the disk, and reports whether
-// there were none. Each block is vouched for by those that follow it, so that
-// only heads need their signatures verified: an altered block has another
-// hash, and is a head that nobody signed. What followed it has lost its parent
-// and comes again from other nodes.
-func (m *Memory) vouch() bool {
+// vouch drops stored blocks that were altered on the disk. Each block is
+// vouched for by those that follow it, so that only heads need their signatures
+// verified: an altered block has another hash, and is a head that nobody
+// signed. What followed it has lost its parent.
+func (m *Memory) vouch() {
 	bad := make(map[Hash]bool)
 	for {
 		n := len(bad)
@@ -106,13 +120,13 @@ func (m *Memory) vouch() bool {
 			}
 		}
 		if len(bad) == n {
-			return n == 0
+			return
 		}
 		blocks, arena := m.blocks, m.arena
 		m.reset()
 		for i := range blocks.n {
-			if b := blocks.at(i); !bad[b.hash] {
-				m.replay(arena.chunks[b.chunk][b.off : b.off+b.size])
+			if b := blocks.at(i); bad[b.hash] || !m.replay(arena.chunks[b.chunk][b.off:b.off+b.size]) {
+				m.loaded.Dropped++
 			}
 		}
 	}
@@ -136,56 +150,6 @@ func (m *Memory) parentsOf(f *frame) bool {
 		m.parents = append(m.parents, i)
 	}
 	return true
-}
-
-// A writer's private state, as it is stored: its ID and random bytes, how many
-// blocks it has, and the hash of the last.
-const writerState = 16 + 16 + 8 + 32
-
-func (o *own) save(tip Hash) []byte {
-	b := append(make([]byte, 0, writerState), o.id[:]...)
-	b = append(b, o.random[:]...)
-	b = binary.BigEndian.AppendUint64(b, o.n)
-	return append(b, tip[:]...)
-}
-
-// resume takes up the own writer if it is certain that it has written no more
-// than is here.
-func (m *Memory) resume(st State, sure bool) {
-	if len(st.Writer) != writerState {
-		return
-	}
-	id := WriterID(st.Writer[:16])
-	w, ok := m.byID[id]
-	if ok {
-		// Whatever happens, what is written next continues this.
-		wr := &m.writers[w]
-		m.me.cont = m.ref(wr.blocks[len(wr.blocks)-1])
-	}
-	n := binary.BigEndian.Uint64(st.Writer[32:])
-	if !sure || writerID(m.cfg.Group, m.pub, st.Writer[16:32]) != id {
-		return
-	}
-	var tip uint32
-	next := uint64(1)
-	if n > 0 {
-		if !ok {
-			return
-		}
-		wr := &m.writers[w]
-		if len(wr.branches) > 0 || wr.forked || uint64(len(wr.blocks)) != n {
-			return
-		}
-		tip = wr.blocks[n-1] + 1
-		b := m.blocks.at(tip - 1)
-		if !bytes.Equal(b.hash[:], st.Writer[40:]) {
-			return
-		}
-		next = b.first + uint64(b.count)
-	} else if ok {
-		return
-	}
-	m.me = own{id: id, random: [16]byte(st.Writer[16:32]), tip: tip, n: n, next: next, doubtful: n > 0}
 }
 
 // persist writes what has been delivered to the store. It comes before
@@ -217,11 +181,7 @@ func (m *Memory) Close() error {
 	m.persist()
 	err := m.out.Err
 	if !m.broken {
-		var tip Hash
-		if m.me.tip > 0 {
-			tip = m.blocks.at(m.me.tip - 1).hash
-		}
-		m.state.Writer, m.state.Clean = m.me.save(tip), true
+		m.state.Clean, m.state.Writer = true, m.me.id[:]
 		if e := m.store.PutState(m.state); e != nil {
 			err = e
 		}

@@ -13,15 +13,18 @@ import (
 	"time"
 )
 
-// When own messages become a block, and how large messages to peers are.
+// When own messages become a block, and how large messages to peers are. A
+// block costs a signature, a message to a peer a verification for each writer
+// in it: at these sizes both cost less than hashing the content does.
 const (
 	// flushBytes is the payload at which a block is closed; a larger message
 	// has a block of its own.
-	flushBytes = 32 << 10
+	flushBytes = 63 << 10
 	// flushDelay is how long a message waits for others to share its block.
 	flushDelay = time.Millisecond
-	// sendBytes bounds Blocks and Batch, unless a single block is larger.
-	sendBytes = 64 << 10
+	// sendBytes bounds Blocks, batchBytes Batch, unless a single block is larger.
+	sendBytes  = 128 << 10
+	batchBytes = 256 << 10
 )
 
 // Memory is a Log that holds everything in memory, and in a Store if there is
@@ -84,6 +87,7 @@ type Memory struct {
 
 	store   Store
 	state   State
+	loaded  Loaded
 	recs    []Record
 	durable bool // recs holds an own block
 	broken  bool // the store failed, or holds less than it should
@@ -123,9 +127,6 @@ type own struct {
 	n      uint64 // its number
 	next   uint64 // number of the next message
 	cont   Ref    // what the genesis will say it continues
-	// doubtful is set on a writer that was taken from a store, until a peer's
-	// history has shown that nobody knows more of it.
-	doubtful bool
 }
 
 // incoming is a frame on its way in.
@@ -182,9 +183,8 @@ func (m *Memory) PrivateKey() ed25519.PrivateKey { return m.cfg.Key }
 // a Store.
 func (m *Memory) Incarnation() uint64 { return m.state.Inc }
 
-// Writer implements Log. It changes when the log must begin another writer: a
-// sign that another process has used the same one, by a copied or an outdated
-// store. IDs that Append returned for messages not flushed yet are void then:
+// Writer implements Log. It changes if somebody else turns out to write in its
+// name: a copy of this process, say, resumed from an image. IDs that Append returned for messages not flushed yet are void then:
 // the messages follow under the new writer.
 func (m *Memory) Writer() WriterID { return m.me.id }
 
@@ -199,12 +199,6 @@ func (m *Memory) Append(now time.Time, data ...[]byte) (MessageID, error) {
 		}
 	}
 	m.now = now
-	if m.me.doubtful {
-		// No peer has confirmed yet that the store is the latest there was.
-		if err := m.rotate(); err != nil {
-			return MessageID{}, err
-		}
-	}
 	id := MessageID{Writer: m.me.id, N: m.me.next}
 	for _, d := range data {
 		if m.openCount > 0 && len(m.open)+len(d)+3 > flushBytes {
@@ -548,8 +542,7 @@ func (m *Memory) accept(f *frame, from Key, backlog bool) {
 		return // twice in one message
 	}
 	if f.writer == m.me.id {
-		// Somebody else writes with our key and our writer: a copied or an
-		// outdated store.
+		// Somebody else writes with our key in our writer's name.
 		if err := m.rotate(); err != nil {
 			m.out.Err = err
 		}
@@ -652,7 +645,7 @@ func (m *Memory) forked(w, a, b uint32) {
 	if bytes.Compare(f.A, f.B) > 0 {
 		f.A, f.B = f.B, f.A
 	}
-	m.out.Forks = append(m.out.Forks, f)
+	m.out.Forks = append(m.out.Forks, Forked{Writer: wr.id, Author: wr.author, N: m.blocks.at(a).n, Proof: f})
 	for _, p := range m.sorted {
 		if p.active {
 			p.forks = append(p.forks, f)

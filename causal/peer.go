@@ -342,5 +342,5 @@ func (m *Memory) onFork(msg *Fork) {
 		}
 	}
 	wr.forked = true
-	m.out.Forks = append(m.out.Forks, Fork{A: bytes.Clone(msg.A), B: bytes.Clone(msg.B)})
+	m.out.Forks = append(m.out.Forks, Forked{Writer: wr.id, Author: wr.author, N: f[0].n, Proof: Fork{A: bytes.Clone(msg.A), B: bytes.Clone(msg.B)}})
 }

@@ -7,15 +7,24 @@ import (
 	"time"
 )
 
-// message is the k-th message of a block whose first one is at position pos.
-func (m *Memory) message(b *block, k uint32, pos uint64, data []byte) Message {
+// message is the first message of a block, at position pos; at makes it
+// another of that block.
+func (m *Memory) message(b *block, pos uint64) Message {
 	w := &m.writers[b.writer]
 	return Message{
-		ID:     MessageID{Writer: w.id, N: b.first + uint64(k)},
-		Author: w.author, Data: data, Height: b.height, Wall: time.UnixMilli(b.wall),
-		Index: b.msgs + uint64(k), Pos: pos + uint64(k),
+		ID:     MessageID{Writer: w.id, N: b.first},
+		Author: w.author, Height: b.height, Wall: time.UnixMilli(b.wall), Index: b.msgs, Pos: pos,
 		Inserted: b.flags&flagInserted != 0, Backlog: b.flags&flagBacklog != 0, Own: b.flags&flagOwn != 0,
 	}
+}
+
+// at is the message k places on, with the given data.
+func (x Message) at(k uint32, data []byte) Message {
+	x.ID.N += uint64(k)
+	x.Index += uint64(k)
+	x.Pos += uint64(k)
+	x.Data = data
+	return x
 }
 
 // next cuts the next message off a payload that parses. The payload of a
@@ -43,10 +52,10 @@ func (m *Memory) Deliveries(from uint64) iter.Seq[Message] {
 			if b.count == 0 {
 				continue
 			}
-			pos, rest := m.order.pos(&m.blocks, i), m.payload(b)
+			first, rest := m.message(b, m.order.pos(&m.blocks, i)), m.payload(b)
 			for k := uint32(0); k < b.count; k++ {
 				var data []byte
-				if data, rest = next(rest); b.msgs+uint64(k) >= from && !yield(m.message(b, k, pos, data)) {
+				if data, rest = next(rest); b.msgs+uint64(k) >= from && !yield(first.at(k, data)) {
 					return
 				}
 			}
@@ -72,10 +81,10 @@ func (m *Memory) up(pos uint64, yield func(Message) bool) {
 			b := m.blocks.at(i - 1)
 			i = b.next
 			if at+uint64(b.count) > pos {
-				rest := m.payload(b)
+				first, rest := m.message(b, at), m.payload(b)
 				for k := uint32(0); k < b.count; k++ {
 					var data []byte
-					if data, rest = next(rest); at+uint64(k) >= pos && !yield(m.message(b, k, at, data)) {
+					if data, rest = next(rest); at+uint64(k) >= pos && !yield(first.at(k, data)) {
 						return
 					}
 				}
@@ -109,8 +118,9 @@ func (m *Memory) down(pos uint64, yield func(Message) bool) {
 				d, rest = next(rest)
 				data = append(data, d)
 			}
+			first := m.message(b, end)
 			for k := b.count; k > 0; k-- {
-				if end+uint64(k-1) < pos && !yield(m.message(b, k-1, end, data[k-1])) {
+				if end+uint64(k-1) < pos && !yield(first.at(k-1, data[k-1])) {
 					return
 				}
 			}
@@ -134,7 +144,7 @@ func (m *Memory) Lookup(id MessageID) (Message, bool) {
 	for rest, j := m.payload(b), uint32(0); j <= k; j++ {
 		data, rest = next(rest)
 	}
-	return m.message(b, k, m.order.pos(&m.blocks, i), data), true
+	return m.message(b, m.order.pos(&m.blocks, i)).at(k, data), true
 }
 
 // find returns the block that a message is in.

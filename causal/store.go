@@ -7,11 +7,11 @@ import "errors"
 // used by one goroutine at a time.
 type Store interface {
 	// Load calls f for every record in the order of appending, and returns the
-	// state. It is called once, first. A record cut short by a crash is
-	// dropped, and State.Torn says so.
+	// state. It is called once, first. Frame is valid until f returns. A record
+	// cut short by a crash is dropped, and State.Torn says so.
 	Load(f func(Record) error) (State, error)
-	// Append adds records. With sync it returns when they would survive a
-	// power failure.
+	// Append adds records, all or none. With sync it returns when they, and all
+	// before them, would survive a power failure. It keeps no part of them.
 	Append(recs []Record, sync bool) error
 	// PutState replaces the state, durably.
 	PutState(State) error
@@ -31,7 +31,7 @@ type State struct {
 	Group  string // the group whose history this is
 	Key    []byte // the peer's private key seed, or nil
 	Inc    uint64 // the last incarnation of the membership
-	Writer []byte // the last own writer's private state, opaque
+	Writer []byte // the last own writer, or nil
 	Clean  bool   // the log was closed properly
 	Torn   bool   // set by Load: the end of the last write was missing
 }

@@ -228,7 +228,6 @@ func (m *Memory) coming(w WriterID) bool {
 func (m *Memory) sync() {
 	if !m.synced {
 		m.synced, m.out.Synced = true, true
-		m.me.doubtful = false
 	}
 }
 
@@ -465,7 +464,7 @@ func (m *Memory) batch(p *peer) *Batch {
 			s.next++
 			continue
 		}
-		if size > 0 && size+int(x.size) > sendBytes {
+		if size > 0 && size+int(x.size) > batchBytes {
 			break
 		}
 		b.Frames = append(b.Frames, m.raw(s.next))

@@ -1,0 +1,241 @@
+package boltstore
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"math"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/seed-885536be/p2p/causal"
+)
+
+// Records are kept in chunks. A chunk's key is the index of its first record,
+// 8 bytes big-endian, its value the records back to back:
+//
+//	length    4 bytes, of the frame
+//	checksum  4 bytes, CRC-32C of the index (8 bytes), the flags and the frame
+//	flags     1 byte: 1 if own
+//	frame
+//
+// Indices count from 0 without a hole. The index is part of the checksum, so
+// that a record in a wrong place is found too.
+const (
+	recordHead = 4 + 4 + 1
+	flagOwn    = 1
+
+	// chunkSize is when a chunk is full. bbolt writes again, with each
+	// transaction, the page that it appends to, which holds up to four chunks.
+	chunkSize = 128 << 10
+)
+
+// Why a record is bad.
+var (
+	errMissing  = errors.New("missing")
+	errShort    = errors.New("cut short")
+	errChecksum = errors.New("wrong checksum")
+	errFlags    = errors.New("unknown flags")
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func checksum(index uint64, rest []byte) uint32 {
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], index)
+	return crc32.Update(crc32.Update(0, castagnoli, b[:]), castagnoli, rest)
+}
+
+// packer collects records into chunks.
+type packer struct {
+	buf   []byte
+	marks []mark
+	next  uint64 // the index of the next record
+}
+
+// mark is where a chunk begins.
+type mark struct {
+	first uint64
+	off   int
+}
+
+func (p *packer) reset(next uint64) {
+	const keep = 4 << 20 // what a rare great batch needed is not kept for good
+	if cap(p.buf) > keep {
+		p.buf = nil
+	}
+	p.buf, p.marks, p.next = p.buf[:0], p.marks[:0], next
+}
+
+func (p *packer) empty() bool { return len(p.marks) == 0 }
+func (p *packer) size() int   { return len(p.buf) }
+
+func (p *packer) add(r causal.Record) {
+	size := recordHead + len(r.Frame)
+	if n := len(p.marks); n == 0 || len(p.buf)-p.marks[n-1].off+size > chunkSize {
+		p.marks = append(p.marks, mark{first: p.next, off: len(p.buf)})
+	}
+	var flags byte
+	if r.Own {
+		flags = flagOwn
+	}
+	at := len(p.buf)
+	p.buf = binary.BigEndian.AppendUint32(p.buf, uint32(len(r.Frame)))
+	p.buf = append(p.buf, 0, 0, 0, 0, flags)
+	p.buf = append(p.buf, r.Frame...)
+	binary.BigEndian.PutUint32(p.buf[at+4:], checksum(p.next, p.buf[at+8:]))
+	p.next++
+}
+
+// write puts the chunks into the bucket.
+func (p *packer) write(b *bbolt.Bucket) error {
+	b.FillPercent = 1 // keys only grow
+	for i, m := range p.marks {
+		end := len(p.buf)
+		if i+1 < len(p.marks) {
+			end = p.marks[i+1].off
+		}
+		if err := b.Put(indexKey(m.first), p.buf[m.off:end]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func indexKey(i uint64) []byte { return binary.BigEndian.AppendUint64(nil, i) }
+
+// chunk is a chunk as it was read.
+type chunk struct{ key, value []byte }
+
+// each calls f for the chunk's records below end, of which the first must have
+// the index next. It returns the index after the last good one.
+func (c chunk) each(next, end uint64, f func(causal.Record) error) (after uint64, damage, err error) {
+	if len(c.key) != 8 || binary.BigEndian.Uint64(c.key) != next {
+		return next, errMissing, nil
+	}
+	for b := c.value; len(b) > 0 && next < end; next++ {
+		if len(b) < recordHead {
+			return next, errShort, nil
+		}
+		size := uint64(binary.BigEndian.Uint32(b))
+		if uint64(len(b)-recordHead) < size {
+			return next, errShort, nil
+		}
+		stop := recordHead + int(size)
+		if checksum(next, b[8:stop]) != binary.BigEndian.Uint32(b[4:]) {
+			return next, errChecksum, nil
+		}
+		if b[8]&^flagOwn != 0 {
+			return next, errFlags, nil
+		}
+		if err := f(causal.Record{Frame: b[recordHead:stop:stop], Own: b[8] == flagOwn}); err != nil {
+			return next, nil, err
+		}
+		b = b[stop:]
+	}
+	return next, nil, nil
+}
+
+// cut removes all records from the given index on.
+func cut(tx *bbolt.Tx, from uint64) error {
+	b := tx.Bucket(bucketRecords)
+	// Collected first: a cursor is not to be trusted across deletions.
+	var whole [][]byte
+	var part []byte
+	c := b.Cursor()
+	for k, _ := c.Last(); k != nil; k, _ = c.Prev() {
+		if len(k) == 8 && binary.BigEndian.Uint64(k) < from {
+			part = bytes.Clone(k)
+			break
+		}
+		whole = append(whole, bytes.Clone(k))
+	}
+	for _, k := range whole {
+		if err := b.Delete(k); err != nil {
+			return err
+		}
+	}
+	if part == nil {
+		return nil
+	}
+	value := b.Get(part)
+	good := 0
+	for i := binary.BigEndian.Uint64(part); i < from && len(value)-good >= recordHead; i++ {
+		good += recordHead + int(binary.BigEndian.Uint32(value[good:]))
+	}
+	if good >= len(value) {
+		return nil
+	}
+	return b.Put(part, bytes.Clone(value[:good]))
+}
+
+// extent says how many records there are, and with which of them the last
+// write began. It is stored as from, next and a checksum over both.
+type extent struct{ from, next uint64 }
+
+func putExtent(tx *bbolt.Tx, e extent) error {
+	b := binary.BigEndian.AppendUint64(indexKey(e.from), e.next)
+	return tx.Bucket(bucketMeta).Put(keyExtent, seal(b))
+}
+
+func (e *extent) decode(b []byte) bool {
+	b, ok := unseal(b)
+	if !ok || len(b) != 16 {
+		return false
+	}
+	e.from, e.next = binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])
+	return e.from <= e.next && e.next < math.MaxInt64
+}
+
+// The state is stored as a byte of flags (1: clean), the incarnation in 8
+// bytes, then group, key and writer, each after its length in 4 bytes, and a
+// checksum.
+const flagClean = 1
+
+func putState(tx *bbolt.Tx, st causal.State) error {
+	b := []byte{0}
+	if st.Clean {
+		b[0] = flagClean
+	}
+	b = binary.BigEndian.AppendUint64(b, st.Inc)
+	for _, f := range [][]byte{[]byte(st.Group), st.Key, st.Writer} {
+		b = binary.BigEndian.AppendUint32(b, uint32(len(f)))
+		b = append(b, f...)
+	}
+	return tx.Bucket(bucketMeta).Put(keyState, seal(b))
+}
+
+func decodeState(b []byte) (st causal.State, ok bool) {
+	b, ok = unseal(b)
+	if !ok || len(b) < 9 || b[0]&^flagClean != 0 {
+		return st, false
+	}
+	st.Clean = b[0] == flagClean
+	st.Inc = binary.BigEndian.Uint64(b[1:])
+	var fields [3][]byte
+	b = b[9:]
+	for i := range fields {
+		if len(b) < 4 || uint64(binary.BigEndian.Uint32(b)) > uint64(len(b)-4) {
+			return causal.State{}, false
+		}
+		n := 4 + int(binary.BigEndian.Uint32(b))
+		fields[i] = append(fields[i], b[4:n]...)
+		b = b[n:]
+	}
+	st.Group, st.Key, st.Writer = string(fields[0]), fields[1], fields[2]
+	return st, len(b) == 0
+}
+
+// seal appends a checksum; unseal takes it off.
+func seal(b []byte) []byte {
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+}
+
+func unseal(b []byte) ([]byte, bool) {
+	n := len(b) - 4
+	if n < 0 || crc32.Checksum(b[:n], castagnoli) != binary.BigEndian.Uint32(b[n:]) {
+		return nil, false
+	}
+	return b[:n], true
+}
