@@ -231,7 +231,7 @@ func (n *Node) warn(now time.Time) {
 	for reason, c := range n.core.Drops() {
 		count[reason] += c
 	}
-	for reason, c := range n.core.Log().Stats().Refused {
+	for reason, c := range n.history.Stats().Refused {
 		count[reason] += c
 	}
 	if r, ok := n.cfg.transport.(transport.Reporter); ok {

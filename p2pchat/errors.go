@@ -45,3 +45,16 @@ func (e *JoinError) Error() string { return "p2pchat: join: " + e.Err.Error() }
 
 // Unwrap returns the cause.
 func (e *JoinError) Unwrap() error { return e.Err }
+
+// StoreError says that the data directory cannot be used. Err is or wraps one
+// of causal.ErrLocked, causal.ErrWrongGroup and causal.ErrFormat, or is the
+// operating system's word.
+type StoreError struct {
+	Dir string
+	Err error
+}
+
+func (e *StoreError) Error() string { return "p2pchat: data directory " + e.Dir + ": " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *StoreError) Unwrap() error { return e.Err }

@@ -3,6 +3,7 @@ package p2pchat
 import (
 	"context"
 	"iter"
+	"time"
 
 	"github.com/seed-885536be/p2p/causal"
 )
@@ -29,9 +30,7 @@ func (n *Node) Messages(ctx context.Context, from Cursor) iter.Seq[Message] {
 	if from == FromNow {
 		from = 0
 		n.mu.Lock()
-		if n.core != nil {
-			from = Cursor(n.core.Log().Len())
-		}
+		from = Cursor(n.history.Len())
 		n.mu.Unlock()
 	}
 	return func(yield func(Message) bool) {
@@ -61,11 +60,9 @@ func (n *Node) Messages(ctx context.Context, from Cursor) iter.Seq[Message] {
 func (n *Node) deliveries(from uint64) (page []Message, more chan struct{}, over bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.core != nil {
-		for m := range n.core.Log().Deliveries(from) {
-			if page = append(page, n.message(m)); len(page) == pageSize {
-				break
-			}
+	for m := range n.history.Deliveries(from) {
+		if page = append(page, n.message(m)); len(page) == pageSize {
+			break
 		}
 	}
 	return page, n.more, n.phase == PhaseClosed
@@ -127,10 +124,8 @@ func (h History) page(pos uint64, last *MessageID, backwards bool) (page []Messa
 	n := h.n
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.core == nil {
-		return nil, true
-	}
-	log := n.core.Log()
+	n.flushed()
+	log := n.history
 	if last != nil {
 		if m, ok := log.Lookup(*last); ok {
 			if pos = m.Pos; !backwards {
@@ -146,14 +141,21 @@ func (h History) page(pos uint64, last *MessageID, backwards bool) (page []Messa
 	return page, len(page) < pageSize
 }
 
+// flushed lets a program read what it has just sent.
+func (n *Node) flushed() {
+	if n.appended && n.phase != PhaseClosed {
+		now := time.Now()
+		n.flush(now)
+		n.carry(now)
+	}
+}
+
 // Lookup returns one message; ok is false if this node does not hold it.
 func (n *Node) Lookup(id MessageID) (m Message, ok bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.core == nil {
-		return Message{}, false
-	}
-	lm, ok := n.core.Log().Lookup(id)
+	n.flushed()
+	lm, ok := n.history.Lookup(id)
 	if !ok {
 		return Message{}, false
 	}

@@ -8,10 +8,13 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/seed-885536be/p2p/causal"
+	"github.com/seed-885536be/p2p/causal/boltstore"
 	"github.com/seed-885536be/p2p/internal/core"
 	"github.com/seed-885536be/p2p/membership"
 	"github.com/seed-885536be/p2p/transport"
@@ -28,11 +31,11 @@ import (
 // Events like any other.
 type Node struct {
 	cfg config
-	key ed25519.PrivateKey
 	id  PeerID
 
 	mu       sync.Mutex
 	phase    Phase
+	history  causal.Log
 	core     *core.Core // nil before Join
 	known    map[PeerID]Peer
 	beatAt   time.Time // when the coordinator was heard last
@@ -58,24 +61,60 @@ type Node struct {
 }
 
 // New makes a node. It reports every invalid option at once, joined by
-// errors.Join. Nothing happens on the network before Join.
+// errors.Join; a data directory that cannot be used is a *StoreError. Nothing
+// happens on the network before Join, but what the data directory holds can be
+// read. A Node must be closed, by Leave or Close.
 func New(opts ...Option) (*Node, error) {
 	cfg, err := configure(opts)
 	if err != nil {
 		return nil, err
 	}
-	_, key, err := ed25519.GenerateKey(crand.Reader)
+	history, err := openLog(cfg)
 	if err != nil {
 		return nil, err
 	}
 	n := &Node{
-		cfg: cfg, key: key, id: peerID(key.Public().(ed25519.PublicKey)),
+		cfg: cfg, history: history, id: peerID(history.PrivateKey().Public().(ed25519.PublicKey)),
 		known: make(map[PeerID]Peer), full: make(map[netip.AddrPort][]byte),
 		stable: make(map[causal.WriterID]uint64), subs: make(map[*subscription]struct{}),
 		more: make(chan struct{}), changed: make(chan struct{}),
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), closed: make(chan struct{}),
 	}
 	return n, nil
+}
+
+// openLog makes the log: in memory, or with what the data directory holds.
+func openLog(cfg config) (*causal.Memory, error) {
+	c := causal.Config{Group: label(cfg.transport), Rand: crand.Reader}
+	if cfg.dataDir == "" {
+		_, key, err := ed25519.GenerateKey(crand.Reader)
+		if err != nil {
+			return nil, err
+		}
+		c.Key = key
+		return causal.NewMemory(c)
+	}
+	if err := os.MkdirAll(cfg.dataDir, 0o700); err != nil {
+		return nil, &StoreError{Dir: cfg.dataDir, Err: err}
+	}
+	store, err := boltstore.Open(filepath.Join(cfg.dataDir, "history.db"), boltstore.Options{Group: c.Group})
+	if err != nil {
+		return nil, &StoreError{Dir: cfg.dataDir, Err: err}
+	}
+	c.Store = store
+	log, err := causal.NewMemory(c)
+	if err != nil {
+		return nil, &StoreError{Dir: cfg.dataDir, Err: err}
+	}
+	return log, nil
+}
+
+// label separates the histories of different groups.
+func label(t transport.Transport) string {
+	if r, ok := t.(transport.Reporter); ok {
+		return r.Group()
+	}
+	return ""
 }
 
 func peerID(pub ed25519.PublicKey) PeerID {
@@ -123,13 +162,8 @@ func (n *Node) start() error {
 	if _, err := crand.Read(seed[:]); err != nil {
 		return err
 	}
-	log, err := causal.NewMemory(causal.Config{Key: n.key, Group: n.label(), Rand: crand.Reader})
-	if err != nil {
-		return err
-	}
 	// What arrives while the lock is held waits in the transport.
 	if err := n.cfg.transport.Open(transport.HandlerFunc(n.handle)); err != nil {
-		_ = log.Close()
 		return err
 	}
 	now := time.Now()
@@ -140,10 +174,9 @@ func (n *Node) start() error {
 		Rand: rand.New(rand.NewChaCha8(seed)),
 	})
 	if err != nil {
-		_ = log.Close()
 		return err
 	}
-	n.core = core.New(g, log, addr)
+	n.core = core.New(g, n.history, addr)
 	n.timer = time.NewTimer(time.Hour)
 	n.driver.Go(n.drive)
 	if n.cfg.logger.Enabled(context.Background(), slog.LevelError) {
@@ -153,14 +186,6 @@ func (n *Node) start() error {
 	n.core.Step(now, membership.Start{})
 	n.carry(now)
 	return nil
-}
-
-// label separates the histories of different groups.
-func (n *Node) label() string {
-	if r, ok := n.cfg.transport.(transport.Reporter); ok {
-		return r.Group()
-	}
-	return ""
 }
 
 // Send appends a message to the history and hands it on. It returns when the
@@ -254,11 +279,11 @@ func (n *Node) Leave(ctx context.Context) error {
 		n.phase = PhaseLeaving
 		now := time.Now()
 		n.flush(now)
-		w := n.core.Log().Writer()
+		w := n.history.Writer()
 		n.mu.Unlock()
 		// A member that stopped answering must not hold up the goodbye.
 		handOn, cancel := context.WithTimeout(ctx, leavePatience)
-		_ = n.wait(handOn, func() bool { return n.core.Log().Stable(w) >= n.own })
+		_ = n.wait(handOn, func() bool { return n.history.Stable(w) >= n.own })
 		cancel()
 		n.mu.Lock()
 		if n.phase == PhaseLeaving {
@@ -306,7 +331,6 @@ func (n *Node) finish(err error) {
 	if joining && n.err != nil {
 		n.publish(&JoinEvent{Phase: "failed", Err: n.err})
 	}
-	started := n.core != nil
 	close(n.stop)
 	n.mu.Unlock()
 
@@ -316,9 +340,11 @@ func (n *Node) finish(err error) {
 	for s := range n.subs {
 		s.end()
 	}
-	if started {
+	if n.timer != nil {
 		n.timer.Stop()
-		_ = n.core.Log().Close()
+	}
+	if cerr := n.history.Close(); n.err == nil {
+		n.err = cerr
 	}
 	n.broadcast()
 	close(n.more)
@@ -336,7 +362,7 @@ func (n *Node) Wait(ctx context.Context, cond func(Status) bool) error {
 
 // WaitStable returns nil when every member of the view holds the message.
 func (n *Node) WaitStable(ctx context.Context, id MessageID) error {
-	return n.wait(ctx, func() bool { return n.core != nil && n.core.Log().Stable(id.Writer) >= id.N })
+	return n.wait(ctx, func() bool { return n.history.Stable(id.Writer) >= id.N })
 }
 
 // wait calls cond under the lock.
@@ -409,7 +435,7 @@ func (n *Node) Status() Status {
 }
 
 func (n *Node) status() Status {
-	s := Status{Phase: n.phase, Self: n.self(), Group: n.label(), Drops: make(map[string]uint64)}
+	s := Status{Phase: n.phase, Self: n.self(), Group: label(n.cfg.transport), Drops: make(map[string]uint64)}
 	if n.core == nil {
 		return s
 	}
@@ -426,7 +452,7 @@ func (n *Node) status() Status {
 	for reason, count := range n.core.Drops() {
 		s.Drops[reason] += count
 	}
-	for reason, count := range n.core.Log().Stats().Refused {
+	for reason, count := range n.history.Stats().Refused {
 		s.Drops[reason] += count
 	}
 	return s
@@ -434,12 +460,12 @@ func (n *Node) status() Status {
 
 // digest compares what the members hold.
 func (n *Node) digest() (d Digest, same, of int) {
-	own := n.core.Log().Digest()
+	own := n.history.Digest()
 	for _, m := range n.core.Group().View().Members {
 		of++
 		if m.Key == n.id {
 			same++
-		} else if theirs, ok := n.core.Log().PeerDigest(m.Key); ok && theirs == own {
+		} else if theirs, ok := n.history.PeerDigest(m.Key); ok && theirs == own {
 			same++
 		}
 	}

@@ -30,6 +30,7 @@ type config struct {
 	timing     membership.Timing
 	logger     *slog.Logger
 	maxMessage int
+	dataDir    string
 }
 
 func configure(opts []Option) (config, error) {
@@ -96,6 +97,20 @@ func WithTiming(t membership.Timing) Option {
 		c.timing = t
 		if err := t.Validate(); err != nil {
 			return fmt.Errorf("p2pchat: WithTiming: %w", err)
+		}
+		return nil
+	}
+}
+
+// WithDataDir keeps the node's key and its history in a directory, which is
+// made if there is none. A node that is restarted with it is the same peer,
+// with the history it had. One process at a time can use a directory, for one
+// group. The default is memory alone: a new peer at each start.
+func WithDataDir(dir string) Option {
+	return func(c *config) error {
+		c.dataDir = dir
+		if dir == "" {
+			return errors.New("p2pchat: WithDataDir: no directory is named")
 		}
 		return nil
 	}
