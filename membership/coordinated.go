@@ -49,6 +49,7 @@ const (
 	timerAdmit                  // joiners and leavers were collected: make the view
 	timerBeat                   // heartbeat
 	timerBurst                  // additional heartbeats of a new coordinator
+	timerEcho                   // repeat the change that led to the view
 	timerMembers                // look for silent members
 	timerKeepAlive              // keep-alive
 	timerSilence                // the coordinator may be silent
@@ -226,6 +227,8 @@ func (c *Coordinated) fire(t timer, late time.Duration) {
 		c.beat()
 	case timerBurst:
 		c.burst()
+	case timerEcho:
+		c.echo()
 	case timerMembers:
 		c.checkMembers(late)
 	case timerKeepAlive:
@@ -296,7 +299,7 @@ func (c *Coordinated) Live(now time.Time, base ViewID) bool {
 	case leading:
 		return true
 	case following:
-		return !c.watch.proven && c.silence() < c.watch.patience()
+		return !c.watch.proven && !c.watch.doubted && c.silence() < c.watch.patience()
 	}
 	return false
 }

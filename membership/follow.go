@@ -19,6 +19,7 @@ type watchState struct {
 	proven   bool // there is evidence that it is gone
 	provenAt time.Time
 	reason   Reason  // why it is gone
+	doubted  bool    // another member has such evidence
 	returned *joiner // its next run, if that has asked to join
 
 	foreign   map[Key]foreign // other coordinators heard of
@@ -40,7 +41,7 @@ func (w *watchState) patience() time.Duration { return w.detector.Patience() }
 // coordinator.
 func (c *Coordinated) enterFollow(was state, prev View, changed bool, v View, cause ViewCause) {
 	c.state = following
-	c.clear(timerBeat, timerBurst, timerMembers, timerAdmit, timerMerge)
+	c.clear(timerBeat, timerBurst, timerEcho, timerMembers, timerAdmit, timerMerge)
 	if was == leading {
 		c.lead = leadState{}
 		clear(c.merging)

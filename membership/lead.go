@@ -12,6 +12,8 @@ type leadState struct {
 	beats    [16]time.Time              // when the last of them were, by number
 	burst    int                        // additional heartbeats still to send
 	gap      time.Duration              // before the next of them
+	change   ViewChange                 // that led to the present view
+	echoes   int                        // how often it was repeated
 	joiners  map[Key]joiner             // waiting for the next view
 	leavers  []Departure                // likewise
 	admitted time.Time                  // when a view last admitted or released somebody
@@ -320,6 +322,21 @@ func (c *Coordinated) publish(v View, cause ViewCause, left []Departure) {
 		if c.peers[m.Key].deaf {
 			c.stream(m.Addr, change)
 		}
+	}
+	c.lead.change, c.lead.echoes = change, 0
+	c.set(timerEcho, c.RTO())
+}
+
+// echo repeats the change that led to the present view. Where packets get lost
+// it is in all likelihood lost to somebody, who would not notice before the
+// next heartbeat.
+func (c *Coordinated) echo() {
+	if c.state != leading || c.lead.change.ID != c.view.ID || c.depart != nil {
+		return
+	}
+	c.toGroup(c.lead.change)
+	if c.lead.echoes++; c.lead.echoes < 2 {
+		c.set(timerEcho, 2*c.RTO())
 	}
 }
 

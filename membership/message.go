@@ -95,9 +95,12 @@ type (
 	NotMember struct {
 		Max uint64 // highest epoch counter the sender ever saw
 	}
-	// Suspect (group): "I do not hear the coordinator of this epoch".
+	// Suspect (group): "I do not hear the coordinator of this epoch", or, with
+	// Proof, "its endpoint refuses": whoever hears it no longer vouches for
+	// the coordinator until it hears the coordinator itself.
 	Suspect struct {
 		Epoch Epoch
+		Proof bool
 	}
 	// Alive (unicast): the coordinator itself, or a witness, says that the
 	// coordinator of the epoch was heard Age ago.

@@ -2,6 +2,7 @@ package membership
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -100,6 +101,12 @@ func (c *Coordinated) prove(r Reason) {
 		return
 	}
 	c.stats.Elections++
+	if top := rank(c.view.Members, c.seniority); r == ReasonFailed && !c.watch.doubted &&
+		slices.ContainsFunc(top[:min(len(top), 4)], func(m Member) bool { return m.Key == c.self.Key }) {
+		// Not all have a stream to the coordinator that can break. A few
+		// voices are enough.
+		c.toGroup(Suspect{Epoch: c.view.ID.Epoch, Proof: true})
+	}
 	c.beginRound(false)
 }
 
@@ -121,7 +128,7 @@ func (c *Coordinated) coordinatorWell(at time.Time, direct bool) {
 		return // it is a candidate like the others
 	}
 	silence := c.silence()
-	if direct || silence < w.patience() {
+	if direct || !w.doubted && silence < w.patience() {
 		c.trustAgain()
 		return
 	}
@@ -141,6 +148,7 @@ func (c *Coordinated) trustAgain() {
 	if w.suspecting {
 		c.event(Restored{Member: c.coordinator()})
 	}
+	w.doubted = false
 	if w.suspecting || w.proven {
 		c.clear(timerSuspect, timerElect)
 		w.jitter = c.jitter(c.t.H / 10)
@@ -155,6 +163,11 @@ func (c *Coordinated) trustAgain() {
 func (c *Coordinated) onSuspect(from netip.AddrPort, h Header, b Suspect) {
 	if !c.learn(b.Epoch.Ctr) {
 		c.stats.Counter++
+		return
+	}
+	if b.Proof && c.state == following && b.Epoch == c.view.ID.Epoch && c.lists(h.From, h.Inc) {
+		c.watch.doubted = true
+		c.suspect("refused")
 		return
 	}
 	c.vouch(from, h, b.Epoch, Key{}, false)
@@ -191,7 +204,7 @@ func (c *Coordinated) vouch(from netip.AddrPort, h Header, e Epoch, candidate Ke
 			c.query(h.From)
 		}
 	case following:
-		if !listed || c.watch.proven {
+		if !listed || c.watch.proven || c.watch.doubted {
 			return
 		}
 		live := c.silence() < c.watch.patience()

@@ -44,6 +44,10 @@ func (o *watch) heard(p *Process, pkt *Packet) {
 		if e := h.View.Epoch; e.Leader == h.From && e.Inc == h.Inc {
 			o.handover = h.View
 		}
+	case membership.Suspect:
+		if b.Proof {
+			o.gone[holder{b.Epoch.Leader, b.Epoch.Inc}] = true
+		}
 	case membership.Bye:
 		o.gone[holder{h.From, h.Inc}] = true
 	}
