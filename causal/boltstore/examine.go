@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/bits"
 	"os"
+	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -202,7 +203,8 @@ func (m meta) wipe(f *os.File) error {
 type tree struct {
 	f io.ReaderAt
 	meta
-	used []uint64 // a bit for each page: it is in the tree, or free
+	used []uint64            // a bit for each page: it is in the tree, or free
+	bufs [maxTree + 2][]byte // for each level, the page that is looked at
 }
 
 func damaged(format string, args ...any) error {
@@ -231,12 +233,13 @@ func (t *tree) take(id, n uint64) error {
 	return nil
 }
 
-// read returns a page with its overflow, and marks it as used.
-func (t *tree) read(id uint64) ([]byte, error) {
+// read returns a page with its overflow, and marks it as used. What it returns
+// is good until the next page of that level is read.
+func (t *tree) read(id uint64, level int) ([]byte, error) {
 	if id >= t.highWater {
 		return nil, damaged("page %d is not there", id)
 	}
-	b := make([]byte, t.pageSize)
+	b := slices.Grow(t.bufs[level][:0], int(t.pageSize))[:t.pageSize]
 	if _, err := t.f.ReadAt(b, int64(id)*t.pageSize); err != nil {
 		return nil, fmt.Errorf("page %d: %w", id, err)
 	}
@@ -248,11 +251,12 @@ func (t *tree) read(id uint64) ([]byte, error) {
 		return nil, err
 	}
 	if over > 0 {
-		b = append(b, make([]byte, over*t.pageSize)...)
+		b = slices.Grow(b, int(over*t.pageSize))[:(over+1)*t.pageSize]
 		if _, err := t.f.ReadAt(b[t.pageSize:], (int64(id)+1)*t.pageSize); err != nil {
 			return nil, fmt.Errorf("page %d: %w", id, err)
 		}
 	}
+	t.bufs[level] = b
 	return b, nil
 }
 
@@ -262,7 +266,7 @@ func (t *tree) walk(id uint64, low, high []byte, depth int) error {
 	if depth > maxTree {
 		return damaged("page %d is too deep", id)
 	}
-	b, err := t.read(id)
+	b, err := t.read(id, depth)
 	if err != nil {
 		return err
 	}
@@ -335,7 +339,7 @@ func (t *tree) bucket(id uint64, value []byte, depth int) error {
 
 // free checks that the pages which are listed as free are free.
 func (t *tree) free() error {
-	b, err := t.read(t.freelist)
+	b, err := t.read(t.freelist, 0)
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ const (
 
 	// chunkSize is when a chunk is full. bbolt writes again, with each
 	// transaction, the page that it appends to, which holds up to four chunks.
-	chunkSize = 128 << 10
+	chunkSize = 64 << 10
 )
 
 // Why a record is bad.

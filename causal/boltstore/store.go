@@ -52,6 +52,8 @@ type Options struct {
 	// set State.Torn, where it would fail with ErrCorrupt otherwise. What is
 	// cut off is lost, unless other nodes have it.
 	Repair bool
+
+	noSync bool // for tests that crash nothing: do not wait for the disk
 }
 
 func (o *Options) complete() error {
@@ -132,6 +134,8 @@ func open(path string, opts Options, f format) (_ *Store, err error) {
 			FreelistType: bbolt.FreelistMapType,
 			MaxSize:      opts.MaxSize,
 			NoStatistics: true,
+			NoSync:       opts.noSync,
+			NoGrowSync:   opts.noSync,
 			OpenFile:     s.openFile,
 		})
 		return err
@@ -197,8 +201,8 @@ func (s *Store) update(f func(*bbolt.Tx) error) error {
 }
 
 // Load calls f for every record in the order of appending, and returns the
-// state. The frames are f's to keep. Before it returns, the state's Clean flag
-// is cleared on the disk. If f fails, Load returns its error and the store can
+// state. A frame is valid until f returns. Before Load returns, the state's
+// Clean flag is cleared on the disk. If f fails, Load returns its error and the store can
 // only be closed; it is as it was before.
 //
 // State.Torn is true if the last write before was cut. If a record is damaged
@@ -284,23 +288,22 @@ func (s *Store) scan(end uint64, f func(causal.Record) error) (next uint64, dama
 	}
 	defer tx.Rollback()
 	c := tx.Bucket(bucketRecords).Cursor()
-	started := false
-	for next < end && damage == nil {
-		var batch []chunk
+	step := c.First
+	var batch []chunk
+	var buf []byte
+	for next < end {
 		// f is not to be called under the guard: its panics are its own.
 		if err := s.guard(func() error {
-			batch = batch[:0]
-			for size := 0; size < 1<<20; {
-				step := c.Next
-				if !started {
-					step, started = c.First, true
-				}
+			batch, buf = batch[:0], buf[:0]
+			for len(buf) < 256<<10 {
 				k, v := step()
+				step = c.Next
 				if k == nil {
 					break
 				}
-				batch = append(batch, chunk{key: bytes.Clone(k), value: bytes.Clone(v)})
-				size += len(v)
+				at := len(buf)
+				buf = append(append(buf, k...), v...)
+				batch = append(batch, chunk{key: buf[at : at+len(k)], value: buf[at+len(k):]})
 			}
 			return nil
 		}); err != nil {
@@ -315,14 +318,14 @@ func (s *Store) scan(end uint64, f func(causal.Record) error) (next uint64, dama
 			}
 		}
 	}
-	return next, damage, nil
+	return next, nil, nil
 }
 
 // Append adds records. With sync it returns when they are on the disk; without,
 // they are written with the next that are, or when Options.FlushInterval or
 // Options.FlushBytes is reached. After an error, which may belong to records
 // appended before, nothing more is written: what the file holds is a prefix of
-// what was appended.
+// what was appended, and no call's records are there in part.
 func (s *Store) Append(recs []causal.Record, sync bool) error {
 	s.mu.Lock()
 	if err := s.usable(); err != nil {
