@@ -133,6 +133,7 @@ type errorsOf struct {
 	errors   []string
 }
 
+func (e *errorsOf) ArtifactDir() string { return e.TempDir() }
 func (e *errorsOf) Helper()             {}
 func (e *errorsOf) Cleanup(f func())    { e.cleanups = append(e.cleanups, f) }
 func (e *errorsOf) Failed() bool        { return len(e.errors) > 0 }

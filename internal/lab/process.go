@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -378,23 +379,36 @@ func (p *Process) cleanup() {
 		}
 	}
 	if p.t.Failed() {
+		// Kept with go test -artifacts.
+		var whole bytes.Buffer
+		for _, e := range p.Events() {
+			whole.Write(append(e.Line, '\n'))
+		}
+		_ = os.WriteFile(filepath.Join(p.t.ArtifactDir(), p.name+".jsonl"), whole.Bytes(), 0o600)
 		p.t.Logf("%s (%s, %v):\n%s\n%s", p.name, strings.Join(p.cmd.Args, " "), p.cmd.ProcessState, p.transcript(), stderr)
 	}
 }
 
-// transcript is what the process said, the beginning and the end of it if it
-// is long.
+// transcript is what the process said, without the inner part of long runs of
+// one kind of line.
 func (p *Process) transcript() string {
-	const head, tail = 30, 120
+	const ends = 3 // lines of a run that are kept at either end
 	var b strings.Builder
 	events := p.Events()
-	for i, e := range events {
-		if i == head && len(events) > head+tail {
-			fmt.Fprintf(&b, "  … %d lines …\n", len(events)-head-tail)
+	for i := 0; i < len(events); {
+		run := 1
+		for i+run < len(events) && events[i+run].Ev == events[i].Ev {
+			run++
 		}
-		if i < head || i >= len(events)-tail {
-			fmt.Fprintf(&b, "  %s\n", abbreviate(e.Line))
+		for j := range run {
+			if j == ends && run > 2*ends+1 {
+				fmt.Fprintf(&b, "  … %d more of %s …\n", run-2*ends, events[i].Ev)
+			}
+			if j < ends || j >= run-ends || run <= 2*ends+1 {
+				fmt.Fprintf(&b, "  %s\n", abbreviate(events[i+j].Line))
+			}
 		}
+		i += run
 	}
 	return b.String()
 }

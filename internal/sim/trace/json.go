@@ -33,7 +33,7 @@ func (c *Checker) Read(process string, r io.Reader) error {
 			Node    hexKey  `json:"node"`
 			Term    uint64  `json:"term"`
 			Vid     uint64  `json:"vid"`
-			Coord   *peer   `json:"coord"`
+			Coord   uint32  `json:"coord"`
 			Members []*peer `json:"members"`
 			Cause   string  `json:"cause"`
 		}
@@ -49,10 +49,15 @@ func (c *Checker) Read(process string, r io.Reader) error {
 		if err := json.Unmarshal(line, &e); err != nil {
 			return fmt.Errorf("trace of %s, line %d: %w", process, n, err)
 		}
-		if e.Coord == nil || slices.Contains(e.Members, nil) {
-			return fmt.Errorf("trace of %s, line %d: a view without its coordinator or a member", process, n)
+		if slices.Contains(e.Members, nil) {
+			return fmt.Errorf("trace of %s, line %d: a view with a member that is null", process, n)
 		}
-		v := &View{Term: e.Term, Leader: Key(e.Coord.Node), Inc: e.Coord.Inc, Number: e.Vid, Merge: e.Cause == "merge", First: e.Cause == "first"}
+		i := slices.IndexFunc(e.Members, func(p *peer) bool { return p.ID == e.Coord })
+		if i < 0 {
+			return fmt.Errorf("trace of %s, line %d: a view without its coordinator", process, n)
+		}
+		coord := e.Members[i]
+		v := &View{Term: e.Term, Leader: Key(coord.Node), Inc: coord.Inc, Number: e.Vid, Merge: e.Cause == "merge", First: e.Cause == "first"}
 		for _, p := range e.Members {
 			v.Members = append(v.Members, Member{Key: Key(p.Node), Inc: p.Inc, ID: p.ID})
 		}

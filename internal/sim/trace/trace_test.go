@@ -120,30 +120,31 @@ const (
 )
 
 func line(node string, term, vid, coord string, members string) string {
-	return `{"v":1,"node":"` + node + `","ev":"view","term":` + term + `,"vid":` + vid + `,"coord":{"id":1,"node":"` + coord + `","nick":"x"},"members":` + members + `,"cause":"join"}` + "\n"
+	return `{"v":1,"node":"` + node + `","ev":"view","term":` + term + `,"vid":` + vid + `,"coord":` + coord + `,"members":` + members + `,"cause":"join"}` + "\n"
 }
 
 func TestReadJSON(t *testing.T) {
 	both := `[{"id":1,"node":"` + hexA + `"},{"id":2,"node":"` + hexB + `"}]`
 	var c Checker
-	require.NoError(t, c.Read("a", strings.NewReader(`{"ev":"hello"}`+"\n"+line(hexA, "1", "2", hexA, both)+`{"ev":"view","te`)))
-	require.NoError(t, c.Read("b", strings.NewReader(line(hexB, "1", "2", hexA, both))))
+	require.NoError(t, c.Read("a", strings.NewReader(`{"ev":"hello"}`+"\n"+line(hexA, "1", "2", "1", both)+`{"ev":"view","te`)))
+	require.NoError(t, c.Read("b", strings.NewReader(line(hexB, "1", "2", "1", both))))
 	require.NoError(t, c.Finish())
 	_, installs := c.Views()
 	require.Equal(t, 2, installs)
 
 	var v *Violation
-	err := c.Read("b2", strings.NewReader(line(hexB, "1", "2", hexA, `[{"id":2,"node":"`+hexB+`"}]`)))
+	err := c.Read("b2", strings.NewReader(line(hexB, "1", "2", "1", `[{"id":1,"node":"`+hexA+`"}]`)))
 	require.ErrorAs(t, err, &v)
 	require.Equal(t, "S2", v.Property)
 	require.ErrorContains(t, err, "b2, line 1")
 
 	for name, bad := range map[string]string{
 		"no JSON":           "view\n",
+		"no such member":    line(hexA, "1", "3", "7", both),
 		"no coordinator":    `{"ev":"view","node":"` + hexA + `","term":1,"vid":1,"members":[]}` + "\n",
-		"a null member":     line(hexA, "1", "3", hexA, "[null]"),
-		"a key of 15 bytes": line(hexA[2:], "1", "3", hexA, both),
-		"a key of text":     line("zz"+hexA[2:], "1", "3", hexA, both),
+		"a null member":     line(hexA, "1", "3", "1", "[null]"),
+		"a key of 15 bytes": line(hexA[2:], "1", "3", "1", both),
+		"a key of text":     line("zz"+hexA[2:], "1", "3", "1", both),
 	} {
 		err := c.Read("bad", strings.NewReader(bad))
 		require.Error(t, err, name)
