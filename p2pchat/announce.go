@@ -228,12 +228,7 @@ func (n *Node) warn(now time.Time) {
 	first := n.drops.due.IsZero()
 	n.drops.due = now.Add(dropGap)
 	count := make(map[string]uint64)
-	for reason, c := range n.core.Drops() {
-		count[reason] += c
-	}
-	for reason, c := range n.history.Stats().Refused {
-		count[reason] += c
-	}
+	n.core.Drops(count)
 	if r, ok := n.cfg.transport.(transport.Reporter); ok {
 		for reason, c := range r.Drops() {
 			count[reason] += c

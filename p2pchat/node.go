@@ -69,12 +69,12 @@ func New(opts ...Option) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	history, err := openLog(cfg)
+	history, key, err := openLog(cfg)
 	if err != nil {
 		return nil, err
 	}
 	n := &Node{
-		cfg: cfg, history: history, id: peerID(history.PrivateKey().Public().(ed25519.PublicKey)),
+		cfg: cfg, history: history, id: peerID(key.Public().(ed25519.PublicKey)),
 		known: make(map[PeerID]Peer), full: make(map[netip.AddrPort][]byte),
 		stable: make(map[causal.WriterID]uint64), subs: make(map[*subscription]struct{}),
 		more: make(chan struct{}), changed: make(chan struct{}),
@@ -83,30 +83,39 @@ func New(opts ...Option) (*Node, error) {
 	return n, nil
 }
 
-// openLog makes the log: in memory, or with what the data directory holds.
-func openLog(cfg config) (*causal.Memory, error) {
+// openLog makes the log, with what the data directory holds if there is one.
+func openLog(cfg config) (causal.Log, ed25519.PrivateKey, error) {
 	c := causal.Config{Group: label(cfg.transport), Rand: crand.Reader}
-	if cfg.dataDir == "" {
-		_, key, err := ed25519.GenerateKey(crand.Reader)
-		if err != nil {
-			return nil, err
-		}
-		c.Key = key
-		return causal.NewMemory(c)
+	if cfg.dataDir != "" {
+		return openStored(cfg, c)
 	}
+	_, key, err := ed25519.GenerateKey(crand.Reader)
+	if err != nil {
+		return nil, nil, err
+	}
+	c.Key = key
+	if cfg.log != nil {
+		l, err := cfg.log(c)
+		return l, key, err
+	}
+	l, err := causal.NewMemory(c)
+	return l, key, err
+}
+
+func openStored(cfg config, c causal.Config) (causal.Log, ed25519.PrivateKey, error) {
 	if err := os.MkdirAll(cfg.dataDir, 0o700); err != nil {
-		return nil, &StoreError{Dir: cfg.dataDir, Err: err}
+		return nil, nil, &StoreError{Dir: cfg.dataDir, Err: err}
 	}
 	store, err := boltstore.Open(filepath.Join(cfg.dataDir, "history.db"), boltstore.Options{Group: c.Group})
 	if err != nil {
-		return nil, &StoreError{Dir: cfg.dataDir, Err: err}
+		return nil, nil, &StoreError{Dir: cfg.dataDir, Err: err}
 	}
 	c.Store = store
-	log, err := causal.NewMemory(c)
+	l, err := causal.NewMemory(c)
 	if err != nil {
-		return nil, &StoreError{Dir: cfg.dataDir, Err: err}
+		return nil, nil, &StoreError{Dir: cfg.dataDir, Err: err}
 	}
-	return log, nil
+	return l, l.PrivateKey(), nil
 }
 
 // label separates the histories of different groups.
@@ -171,6 +180,7 @@ func (n *Node) start() error {
 	g, err := core.NewGroup(core.GroupConfig{
 		Self:   membership.Member{Key: n.id, Inc: uint64(now.UnixMilli()), Addr: addr, Name: n.cfg.nick},
 		Timing: n.cfg.timing, Elector: n.cfg.elector, Seniority: n.cfg.seniority,
+		Detector: n.cfg.detector, Membership: n.cfg.membership,
 		Rand: rand.New(rand.NewChaCha8(seed)),
 	})
 	if err != nil {
@@ -449,12 +459,7 @@ func (n *Node) status() Status {
 		s.Heartbeat = time.Since(n.beatAt)
 	}
 	s.Digest, s.Same, s.Of = n.digest()
-	for reason, count := range n.core.Drops() {
-		s.Drops[reason] += count
-	}
-	for reason, count := range n.history.Stats().Refused {
-		s.Drops[reason] += count
-	}
+	n.core.Drops(s.Drops)
 	return s
 }
 

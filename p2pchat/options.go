@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"unicode/utf8"
 
+	"github.com/seed-885536be/p2p/causal"
 	"github.com/seed-885536be/p2p/election"
 	"github.com/seed-885536be/p2p/membership"
 	"github.com/seed-885536be/p2p/transport"
@@ -31,6 +32,9 @@ type config struct {
 	logger     *slog.Logger
 	maxMessage int
 	dataDir    string
+	detector   membership.NewDetector
+	membership func(membership.Config) (membership.Membership, error)
+	log        func(causal.Config) (causal.Log, error)
 }
 
 func configure(opts []Option) (config, error) {
@@ -44,6 +48,9 @@ func configure(opts []Option) (config, error) {
 	}
 	if cfg.transport == nil {
 		cfg.transport = lan.New(lan.Config{})
+	}
+	if cfg.log != nil && cfg.dataDir != "" {
+		errs = append(errs, errors.New("p2pchat: WithLog and WithDataDir exclude each other: a Log of your own keeps what it likes"))
 	}
 	return cfg, errors.Join(errs...)
 }
@@ -73,6 +80,44 @@ func WithElector(e election.New) Option {
 func WithSeniority() Option {
 	return func(c *config) error {
 		c.seniority = true
+		return nil
+	}
+}
+
+// WithDetector chooses how long a silence makes a member suspect:
+// membership.NewFixed, which is the default, membership.NewPhi, or one of your
+// own. A suspect is verified before anything is done about it.
+func WithDetector(d membership.NewDetector) Option {
+	return func(c *config) error {
+		if d == nil {
+			return errors.New("p2pchat: WithDetector: the constructor is nil")
+		}
+		c.detector = d
+		return nil
+	}
+}
+
+// WithMembership chooses who decides who is in the group. The default is
+// membership.NewCoordinated. All members of a group must agree on this.
+func WithMembership(m func(membership.Config) (membership.Membership, error)) Option {
+	return func(c *config) error {
+		if m == nil {
+			return errors.New("p2pchat: WithMembership: the constructor is nil")
+		}
+		c.membership = m
+		return nil
+	}
+}
+
+// WithLog chooses what keeps the history. The default is causal.NewMemory. The
+// Config that the constructor is given has the node's key, which signs. All
+// members of a group must agree on this.
+func WithLog(l func(causal.Config) (causal.Log, error)) Option {
+	return func(c *config) error {
+		if l == nil {
+			return errors.New("p2pchat: WithLog: the constructor is nil")
+		}
+		c.log = l
 		return nil
 	}
 }

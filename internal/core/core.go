@@ -108,8 +108,24 @@ func (c *Core) Group() *Group { return c.group }
 // Log is the node's log, to be read only.
 func (c *Core) Log() causal.Log { return c.log }
 
-// Drops counts by reason the frames that were refused. It must not be changed.
-func (c *Core) Drops() map[string]uint64 { return c.drops }
+// Drops adds up, by reason, what was refused.
+func (c *Core) Drops(sum map[string]uint64) {
+	for reason, n := range c.drops {
+		sum[reason] += n
+	}
+	for reason, n := range c.log.Stats().Refused {
+		sum[reason] += n
+	}
+	m := c.group.Stats()
+	for _, d := range []struct {
+		reason string
+		n      uint64
+	}{{"malformed", m.Malformed}, {"counter", m.Counter}, {"stale", m.Stale}, {"limited", m.Limited}} {
+		if d.n > 0 {
+			sum[d.reason] += d.n
+		}
+	}
+}
 
 // Step passes one input to the membership.
 func (c *Core) Step(now time.Time, in membership.Input) {

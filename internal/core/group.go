@@ -18,6 +18,9 @@ type GroupConfig struct {
 	// Rand is the only source of randomness.
 	Rand      *rand.Rand
 	Seniority bool // the oldest member wins an election, instead of the highest ID
+	Detector  membership.NewDetector
+	// Membership makes the Membership; nil means membership.NewCoordinated.
+	Membership func(membership.Config) (membership.Membership, error)
 }
 
 // Group is who is there and who coordinates: a Membership and an Elector, and
@@ -75,14 +78,16 @@ const (
 // announcement is how traces call the first view of a new coordinator.
 const announcement = "COORDINATOR"
 
-// NewGroup makes a Group from the module's own Membership and the given
-// Elector.
+// NewGroup makes a Group.
 func NewGroup(cfg GroupConfig) (*Group, error) {
 	if cfg.Elector == nil {
 		cfg.Elector = election.NewBully
 	}
-	mem, err := membership.NewCoordinated(membership.Config{
-		Self: cfg.Self, Timing: cfg.Timing, Rand: cfg.Rand, Seniority: cfg.Seniority,
+	if cfg.Membership == nil {
+		cfg.Membership = func(c membership.Config) (membership.Membership, error) { return membership.NewCoordinated(c) }
+	}
+	mem, err := cfg.Membership(membership.Config{
+		Self: cfg.Self, Timing: cfg.Timing, Rand: cfg.Rand, Seniority: cfg.Seniority, Detector: cfg.Detector,
 	})
 	if err != nil {
 		return nil, err
@@ -134,6 +139,14 @@ func (g *Group) Header() membership.Header { return g.mem.Header() }
 
 // Electing reports whether an election runs.
 func (g *Group) Electing() bool { return g.round != nil }
+
+// Stats are the membership's counters, if it has any.
+func (g *Group) Stats() membership.Stats {
+	if m, ok := g.mem.(interface{ Stats() membership.Stats }); ok {
+		return m.Stats()
+	}
+	return membership.Stats{}
+}
 
 // Algorithm is the elector's name.
 func (g *Group) Algorithm() string { return g.el.Name() }

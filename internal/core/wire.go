@@ -43,9 +43,8 @@ type frame struct {
 	beat     *causal.Beat // with a body
 }
 
-var bodies = map[membership.Kind]reflect.Type{}
-
-func init() {
+var bodies = func() map[membership.Kind]reflect.Type {
+	types := make(map[membership.Kind]reflect.Type)
 	for _, b := range []membership.Body{
 		membership.Join{}, membership.Welcome{}, membership.Heartbeat{}, membership.KeepAlive{},
 		membership.ViewChange{}, membership.ViewReq{}, membership.NotMember{}, membership.Suspect{},
@@ -54,9 +53,10 @@ func init() {
 		membership.Handover{}, membership.Bye{}, membership.JoinReject{}, membership.RetryAfter{},
 		membership.Foreign{}, membership.Call{},
 	} {
-		bodies[b.Kind()] = reflect.TypeOf(b)
+		types[b.Kind()] = reflect.TypeOf(b)
 	}
-}
+	return types
+}()
 
 func encodeMembership(h membership.Header, b membership.Body, beat *causal.Beat) []byte {
 	f := append(make([]byte, 0, 256), wireMembership+byte(b.Kind()))

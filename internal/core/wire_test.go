@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"reflect"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -20,46 +19,57 @@ var (
 	testAddr = netip.MustParseAddrPort("192.168.1.23:40001")
 	testView = membership.ViewID{Epoch: membership.Epoch{Ctr: 7, Leader: testKey, Inc: 1 << 40}, Seq: 3}
 	testHead = membership.Header{From: testKey, Inc: 1 << 40, View: testView}
-	testMem  = membership.Member{Key: testKey, Inc: 9, ID: 4, Addr: testAddr, Name: "ada"}
 )
 
-// everyBody is one of each, with no field left zero.
-var everyBody = []membership.Body{
-	membership.Join{MaxCtr: 7, Addr: testAddr, Name: "ada"},
-	membership.Welcome{View: membership.View{ID: testView, Class: 1, Number: 8, NextID: 5, Members: []membership.Member{testMem}}},
-	membership.Heartbeat{Class: 2, Size: 4, Seq: 300, Hash: [8]byte{1}},
-	membership.KeepAlive{Seq: 300},
-	membership.ViewChange{ID: testView, Base: testView, Class: 1, Number: 9, NextID: 6, Cause: membership.CauseJoin,
-		Joined: []membership.Member{testMem}, Left: []membership.Departure{{Key: testKey, Inc: 2, Reason: membership.ReasonFailed}}},
-	membership.ViewReq{Have: testView},
-	membership.NotMember{Max: 9},
-	membership.Suspect{Epoch: testView.Epoch},
-	membership.Alive{Epoch: testView.Epoch, Age: time.Second},
-	membership.Probe{Subject: testKey, Inc: 5, Nonce: 6, Origin: testAddr},
-	membership.ProbeAck{Subject: testKey, Inc: 5, Nonce: 6},
-	membership.ProbeReq{Subject: testKey, Inc: 5, Addr: testAddr, Nonce: 6},
-	membership.MergeReq{View: membership.View{ID: testView, Members: []membership.Member{testMem}}, Hash: [8]byte{2}, MaxCtr: 8},
-	membership.MergeAck{View: testView, Want: true},
-	membership.Redirect{View: testView, Class: 3, Addr: testAddr},
-	membership.Leave{}, membership.Handover{}, membership.Bye{},
-	membership.JoinReject{Known: 5}, membership.RetryAfter{After: time.Minute},
-	membership.Foreign{View: testView, Addr: testAddr, Class: 1, Size: 2},
-	membership.Call{},
+// filled returns a value of the type with no field left zero.
+func filled(t reflect.Type) reflect.Value {
+	v := reflect.New(t).Elem()
+	switch {
+	case t == reflect.TypeFor[netip.AddrPort]():
+		v.Set(reflect.ValueOf(testAddr))
+	case t == reflect.TypeFor[[][]byte]():
+		v.Set(reflect.ValueOf([][]byte{{1, 2, 3}, make([]byte, 300), make([]byte, 1<<16)}))
+	case v.CanInt():
+		v.SetInt(1 << 6)
+	case v.CanUint():
+		v.SetUint(200)
+	case t.Kind() == reflect.Bool:
+		v.SetBool(true)
+	case t.Kind() == reflect.String:
+		v.SetString("ada")
+	case t.Kind() == reflect.Slice:
+		v.Set(reflect.Append(v, filled(t.Elem()), filled(t.Elem())))
+	case t.Kind() == reflect.Array:
+		for i := range v.Len() {
+			v.Index(i).Set(filled(t.Elem()))
+		}
+	case t.Kind() == reflect.Struct:
+		for i := range v.NumField() {
+			v.Field(i).Set(filled(t.Field(i).Type))
+		}
+	default:
+		panic(t.String() + " has no sample")
+	}
+	return v
 }
 
-var everyLog = []causal.Protocol{
-	&causal.Blocks{Frames: [][]byte{{1, 2, 3}, make([]byte, 300), make([]byte, 1<<16)}},
-	&causal.Blocks{Frames: manyFrames(16)},
-	&causal.Batch{Session: 9, Frames: [][]byte{{1}}, More: true},
-	&causal.Batch{Session: 1 << 40, Frames: manyFrames(300)},
-	&causal.Pull{Session: 3, Tips: []causal.Tip{{Writer: causal.WriterID(testKey), N: 6, Hash: [8]byte{7}}}, Credit: 1 << 20},
-	&causal.Credit{Session: 3, Bytes: 4096},
-	&causal.Want{Dots: []causal.Dot{{Writer: causal.WriterID(testKey), N: 8}}},
-	&causal.Fork{A: []byte{1}, B: []byte{2}},
-	&causal.Ack{Tips: []causal.Dot{{Writer: causal.WriterID(testKey), N: 8}}},
-	&causal.Beat{Count: 3, Height: 4, Digest: causal.Digest{Messages: 5, Hash: [16]byte{6}}, Writer: causal.WriterID(testKey), N: 2,
-		Heads: []causal.Ref{{Writer: causal.WriterID(testKey), N: 1, Hash: causal.Hash{9}}}},
-}
+// everyBody and everyLog are one of each.
+var (
+	everyBody = func() (all []membership.Body) {
+		for k := membership.Kind(1); len(all) < len(bodies); k++ {
+			all = append(all, filled(bodies[k]).Interface().(membership.Body))
+		}
+		return all
+	}()
+	everyLog = []causal.Protocol{
+		sample[causal.Blocks](), sample[causal.Beat](), sample[causal.Pull](), sample[causal.Credit](),
+		sample[causal.Batch](), sample[causal.Want](), sample[causal.Fork](), sample[causal.Ack](),
+		&causal.Blocks{Frames: manyFrames(16)}, &causal.Batch{Session: 1 << 40, Frames: manyFrames(300)},
+	}
+	testBeat = sample[causal.Beat]()
+)
+
+func sample[T any]() *T { return filled(reflect.TypeFor[T]()).Addr().Interface().(*T) }
 
 func manyFrames(n int) [][]byte {
 	f := make([][]byte, n)
@@ -99,12 +109,11 @@ func TestZeroBodiesTravel(t *testing.T) {
 }
 
 func TestBeatsRideOnHeartbeatsAndKeepAlives(t *testing.T) {
-	beat := everyLog[len(everyLog)-1].(*causal.Beat)
 	for _, b := range everyBody {
-		f, err := decode(encodeMembership(testHead, b, beat))
+		f, err := decode(encodeMembership(testHead, b, testBeat))
 		if k := b.Kind(); k == membership.KindHeartbeat || k == membership.KindKeepAlive {
 			require.NoError(t, err)
-			require.Equal(t, beat, f.beat)
+			require.Equal(t, testBeat, f.beat)
 		} else {
 			require.ErrorIs(t, err, errTrailing, "%T", b)
 		}
@@ -164,11 +173,11 @@ func TestDecodeRefuses(t *testing.T) {
 
 // No frame of the multicast kind may be too large for a datagram by itself.
 func TestSmallFramesFitDatagrams(t *testing.T) {
-	beat := everyLog[len(everyLog)-1].(*causal.Beat)
+	beat := sample[causal.Beat]()
 	for len(beat.Heads) < 4 {
 		beat.Heads = append(beat.Heads, beat.Heads[0])
 	}
-	require.Less(t, len(encodeMembership(testHead, everyBody[2], beat)), 600)
+	require.Less(t, len(encodeMembership(testHead, sample[membership.Heartbeat](), beat)), 600)
 }
 
 func FuzzDecode(f *testing.F) {

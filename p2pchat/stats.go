@@ -1,0 +1,59 @@
+package p2pchat
+
+import (
+	"encoding/json"
+
+	"github.com/seed-885536be/p2p/transport"
+)
+
+// Stats counts what a Node did. All but the first group only grow.
+type Stats struct {
+	Members  int    `json:"members"`
+	Term     uint64 `json:"term"`
+	View     uint64 `json:"view"`
+	Pending  int    `json:"pending"` // blocks that wait for what they answer
+	Messages uint64 `json:"messages"`
+	Blocks   uint64 `json:"blocks"`
+	Bytes    uint64 `json:"bytes"` // of payload in the history
+
+	Heartbeats uint64            `json:"heartbeats"` // sent, as the coordinator
+	Suspicions uint64            `json:"suspicions"` // of the coordinator
+	Elections  uint64            `json:"elections"`  // begun here
+	Evictions  uint64            `json:"evictions"`  // by this node
+	ViewsMade  uint64            `json:"views_made"`
+	ViewsTaken uint64            `json:"views_taken"` // made by others
+	Pulls      uint64            `json:"pulls"`       // syncs asked for
+	Served     uint64            `json:"served"`      // bytes of history sent to syncs
+	Drops      map[string]uint64 `json:"drops"`       // what was refused, by reason
+}
+
+// String is the counters as JSON, so that a Stats is an expvar.Var.
+func (s Stats) String() string {
+	b, _ := json.Marshal(s) // nothing in a Stats can fail
+	return string(b)
+}
+
+// Stats is a snapshot of the counters.
+func (n *Node) Stats() Stats {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	l := n.history.Stats()
+	s := Stats{
+		Pending: l.Pending, Messages: l.Messages, Blocks: l.Blocks, Bytes: l.Bytes,
+		Pulls: l.Pulls, Served: l.Served, Drops: make(map[string]uint64),
+	}
+	if n.core == nil {
+		return s
+	}
+	v, m := n.core.Group().View(), n.core.Group().Stats()
+	s.Members, s.Term, s.View = len(v.Members), v.ID.Epoch.Ctr, v.Number
+	s.Heartbeats, s.Suspicions, s.Elections, s.Evictions = m.Heartbeats, m.Suspicions, m.Elections, m.Evictions
+	s.ViewsMade, s.ViewsTaken = m.ViewsMade, m.ViewsTaken
+	n.core.Drops(s.Drops)
+	if r, ok := n.cfg.transport.(transport.Reporter); ok {
+		for reason, c := range r.Drops() {
+			s.Drops[reason] += c
+		}
+	}
+	return s
+}
