@@ -3,6 +3,8 @@ package p2pchat
 import (
 	"context"
 	"iter"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/seed-885536be/p2p/causal"
@@ -99,6 +101,39 @@ func (h History) From(pos uint64) iter.Seq[Message] { return h.walk(pos, false) 
 
 // Backwards yields the history from its end, the newest message first.
 func (h History) Backwards() iter.Seq[Message] { return h.walk(1<<64-1, true) }
+
+// Search yields the messages that contain every one of the words, the newest
+// first. A word is found anywhere in a message, in capitals or not. No words
+// find nothing.
+func (h History) Search(words string) iter.Seq[Message] {
+	wanted := strings.Fields(strings.ToLower(words))
+	return func(yield func(Message) bool) {
+		if len(wanted) == 0 {
+			return
+		}
+		for m := range h.Backwards() {
+			text := strings.ToLower(string(m.Data))
+			missing := func(word string) bool { return !strings.Contains(text, word) }
+			if !slices.ContainsFunc(wanted, missing) && !yield(m) {
+				return
+			}
+		}
+	}
+}
+
+// Rooms lists the rooms that messages were sent to, in the order of their
+// first message.
+func (n *Node) Rooms() []string {
+	var rooms []string
+	seen := make(map[string]bool)
+	for m := range n.History("").All() {
+		if !seen[m.Room] {
+			seen[m.Room] = true
+			rooms = append(rooms, m.Room)
+		}
+	}
+	return rooms
+}
 
 // walk reads page by page. Between two pages messages may be inserted, so it
 // goes on from the last message and not from its old position.

@@ -604,3 +604,28 @@ func TestHistoryPagesSurviveInsertions(t *testing.T) {
 		require.Equal(t, texts(w.nodes[0]), back)
 	})
 }
+
+func TestRoomsAndSearch(t *testing.T) {
+	in(t, memnet.Config{Seed: 18}, func(w *world) {
+		w.join(1)
+		n := w.nodes[0]
+		for _, m := range []struct{ room, text string }{
+			{"lobby", "The quick brown fox"}, {"kitchen", "brown sugar"}, {"lobby", "FOX and hound"}, {"lobby", "nothing"},
+		} {
+			_, err := n.Send(w.ctx, m.room, []byte(m.text))
+			require.NoError(t, err)
+		}
+		found := func(room, words string) (out []string) {
+			for m := range n.History(room).Search(words) {
+				out = append(out, string(m.Data))
+			}
+			return out
+		}
+		require.Equal(t, []string{"lobby", "kitchen"}, n.Rooms())
+		require.Equal(t, []string{"FOX and hound", "The quick brown fox"}, found("", "fox"))
+		require.Equal(t, []string{"The quick brown fox"}, found("", "fox Brown"))
+		require.Equal(t, []string{"The quick brown fox"}, found("lobby", "brown"))
+		require.Empty(t, found("lobby", "sugar"))
+		require.Empty(t, found("", " "))
+	})
+}
