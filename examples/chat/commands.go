@@ -111,6 +111,10 @@ func (l *line) status(string) error {
 	l.mu.Lock()
 	room := l.room
 	l.mu.Unlock()
+	coordinator := show(s.View.Coordinator) + ", heard " + seconds(s.Heartbeat) + " ago"
+	if s.View.Coordinator.Key == s.Self.Key {
+		coordinator = "you"
+	}
 	lines := []string{
 		fmt.Sprintf("you         %s  %s", show(s.Self), s.Self.Key),
 		fmt.Sprintf("phase       %s", s.Phase),
@@ -118,7 +122,7 @@ func (l *line) status(string) error {
 		fmt.Sprintf("group       %s  %s  %s", s.Group, security(s), s.Algorithm),
 		fmt.Sprintf("endpoint    %s", address(s.Self.Addr)),
 		fmt.Sprintf("view        term %d  %s", s.View.Term, s.View),
-		fmt.Sprintf("coordinator %s, heard %s ago", show(s.View.Coordinator), seconds(s.Heartbeat)),
+		fmt.Sprintf("coordinator %s", coordinator),
 		fmt.Sprintf("history     %s, %s, held by %d of %d", count(int(s.Digest.N), "message", "messages"), s.Digest, s.Same, s.Of),
 	}
 	if s.LocalOnly {

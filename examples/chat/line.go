@@ -99,6 +99,9 @@ func (l *line) opened() {
 	}
 	l.printf("  group %s  wire v%d  %s", l.settings.group, wireVersion, security)
 	for _, f := range s.Interfaces {
+		if !f.Used && len(l.settings.ifaces) > 0 && !slices.Contains(l.settings.ifaces, f.Name) {
+			continue // nobody asked for it
+		}
 		use := "joined"
 		switch {
 		case f.Used && f.Why != "":
@@ -232,9 +235,14 @@ func (l *line) event(e p2pchat.Event) {
 		}
 		switch e.State {
 		case "suspect":
-			why := "silent for " + seconds(e.Silent)
-			if e.Why != "" && e.Why != "silent" {
-				why = harmless(e.Why)
+			why := "is silent for " + seconds(e.Silent)
+			switch e.Why {
+			case "reset":
+				why = "has broken its connection"
+			case "refused":
+				why = "refuses connections"
+			case "timeout":
+				why = "takes no connections"
 			}
 			l.note("!!", who+" "+why+": suspect", nil)
 		case "up":

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -241,9 +241,9 @@ func TestOps(t *testing.T) {
 		a.do(`{"op":"subscribe","what":"digest"}`)
 	})
 	t.Run("elect", func(t *testing.T) {
-		n := len(a.events())
+		before := map[*program]int{a: len(a.events()), b: len(b.events())}
 		a.do(`{"op":"elect"}`)
-		for _, p := range []*program{a, b} {
+		for p, n := range before {
 			c := p.await(n, "coord", nil)
 			require.EqualValues(t, 2, c["new"].(event)["id"])
 			require.EqualValues(t, 1, c["old"].(event)["id"])
@@ -335,6 +335,14 @@ func TestErrorCodes(t *testing.T) {
 	// What is true already is answered at once, even without any time.
 	require.NotEmpty(t, p.do(`{"op":"wait","for":"ready","timeout_ms":0}`))
 	require.NotEmpty(t, p.do(`{"op":"wait","for":"members","n":1,"timeout_ms":0}`))
+	require.NotEmpty(t, p.do(`{"op":"wait","for":"coordinator","id":1,"timeout_ms":0}`))
+	m := p.do(`{"op":"send","text":"here"}`)["m"]
+	p.do(`{"op":"wait","for":"converged","n":1}`)
+	require.NotEmpty(t, p.do(`{"op":"wait","for":"converged","timeout_ms":0}`))
+	require.NotEmpty(t, p.do(fmt.Sprintf(`{"op":"wait","for":"stable","m":"%s","timeout_ms":0}`, m)))
+	require.NotEmpty(t, p.do(fmt.Sprintf(`{"op":"wait","for":"message","m":"%s","text":"here","id":1,"timeout_ms":0}`, m)))
+	require.Equal(t, codeTimeout, p.fails(`{"op":"wait","for":"message","text":"here","n":2,"timeout_ms":0}`))
+	require.Equal(t, codeTimeout, p.fails(`{"op":"wait","for":"message","text":"her","timeout_ms":0}`))
 
 	// A wait that is under way at the end is answered all the same, and so is
 	// what comes between.
@@ -352,7 +360,8 @@ func TestNoNetwork(t *testing.T) {
 	require.Equal(t, exitNoNetwork, p.exit())
 	failed := p.await(0, "join", func(e event) bool { return e["phase"] == "failed" })
 	require.Equal(t, codeNoNetwork, failed["code"])
-	require.Contains(t, failed["text"], "nosuch0")
+	require.Contains(t, p.await(0, "hello", nil)["ifaces"], event{"name": "nosuch0", "addr": "", "use": false, "why": "no such interface"})
+	require.NotEmpty(t, failed["text"])
 	require.EqualValues(t, exitNoNetwork, p.await(0, "bye", nil)["code"])
 	checkTranscript(t, p)
 }
@@ -494,20 +503,25 @@ func TestReaderGone(t *testing.T) {
 }
 
 // stuck is an output whose reader does not read.
-type stuck struct{ over chan struct{} }
+type stuck struct {
+	once  sync.Once
+	wrote chan struct{}
+	until <-chan struct{}
+}
 
 func (s *stuck) Write(p []byte) (int, error) {
-	<-s.over
+	s.once.Do(func() { close(s.wrote) })
+	<-s.until
 	return 0, io.ErrClosedPipe
 }
 
 func TestReaderStuck(t *testing.T) {
 	t.Parallel()
-	s := &stuck{over: make(chan struct{})}
-	t.Cleanup(func() { close(s.over) })
+	over := make(chan struct{})
+	t.Cleanup(func() { close(over) })
+	s := &stuck{wrote: make(chan struct{}), until: over}
 	p := startWith(t, s, append(newGroup(), "-json"))
-	_, err := p.in.Write(nil)
-	require.NoError(t, err)
+	<-s.wrote
 	began := time.Now()
 	p.signal()
 	require.Equal(t, exitOK, p.exit())
@@ -519,10 +533,12 @@ func TestVerboseLog(t *testing.T) {
 	a, b := pair(t, "-vv")
 	a.do(`{"op":"elect"}`)
 	a.do(`{"op":"wait","for":"coordinator","id":2}`)
-	b.do(`{"op":"quit"}`)
-	b.exit()
-	for _, word := range []string{"msg=view", "msg=election", "msg=coordinator", "msg=heartbeat"} {
-		b.err.await(t, word, func(all string) bool { return strings.Contains(all, word) })
+	for _, p := range []*program{a, b} {
+		for _, word := range []string{"msg=view", "msg=coordinator", "msg=election", "msg=heartbeat"} {
+			p.err.await(t, word, func(all string) bool { return strings.Contains(all, word) })
+		}
 	}
-	require.Regexp(t, regexp.MustCompile(`(?m)^time=\S+ level=INFO msg=election .*kind=ELECTION`), a.err.String()+b.err.String())
+	require.Regexp(t, `(?m)^time=\S+ level=INFO msg=election .*kind=ELECTION`, a.err.String())
+	quiet, _ := pair(t)
+	require.Empty(t, quiet.err.String())
 }

@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -77,10 +78,10 @@ func parseFlags(args []string, out io.Writer) (settings, error) {
 		fmt.Fprintln(out, "usage: chat [flags]\n\nTalks with everybody on the network who has the same -group. Flags:")
 		fs.PrintDefaults()
 	}
-	fs.StringVar(&s.group, "group", "239.255.77.12:7712", "multicast `address` of the group: all that a newcomer must know")
+	fs.StringVar(&s.group, "group", lan.DefaultGroup, "multicast `address` of the group: all that a newcomer must know")
 	fs.StringVar(&s.nick, "nick", defaultNick(), "your `name`: free text, need not be unique")
 	fs.StringVar(&s.room, "room", "lobby", "`room` to talk in")
-	fs.StringVar(&ifaces, "iface", "", "network interfaces to use, `names` or addresses with commas between; lo is this machine only (default: all that are fit)")
+	fs.StringVar(&ifaces, "iface", "", "network interfaces to use, `names` with commas between; lo is this machine only (default: all that are fit)")
 	fs.StringVar(&s.listen, "listen", "", "own unicast `address` (default: any free port)")
 	fs.StringVar(&s.algorithm, "election", "bully", "election `algorithm`: bully or ring")
 	fs.DurationVar(&s.heartbeat, "heartbeat", 500*time.Millisecond, "time between two heartbeats of the coordinator")
@@ -112,14 +113,19 @@ func parseFlags(args []string, out io.Writer) (settings, error) {
 
 func (s *settings) validate() error {
 	var errs []error
-	if g, err := netip.ParseAddrPort(s.group); err != nil {
-		errs = append(errs, fmt.Errorf("-group %q: want ip:port", s.group))
-	} else if !g.Addr().IsMulticast() || g.Port() == 0 {
-		errs = append(errs, fmt.Errorf("-group %s: not a multicast address with a port, such as 239.255.77.12:7712", g))
+	if g, err := netip.ParseAddrPort(s.group); err != nil || !g.Addr().Is4() || !g.Addr().IsMulticast() || g.Port() == 0 {
+		errs = append(errs, fmt.Errorf("-group %q: want an IPv4 multicast address with a port, such as %s", s.group, lan.DefaultGroup))
 	}
 	if s.listen != "" {
-		if _, err := netip.ParseAddrPort(s.listen); err != nil {
-			errs = append(errs, fmt.Errorf("-listen %q: want ip:port", s.listen))
+		host, port, err := net.SplitHostPort(s.listen)
+		if _, notIP := netip.ParseAddr(host); err == nil && host != "" {
+			err = notIP
+		}
+		if _, notPort := strconv.ParseUint(port, 10, 16); err == nil && port != "" {
+			err = notPort
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("-listen %q: want ip:port, with either left out", s.listen))
 		}
 	}
 	if strings.TrimSpace(s.nick) == "" {

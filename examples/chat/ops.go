@@ -119,11 +119,11 @@ func parseCommand(line []byte) (*command, error) {
 	if fields == nil {
 		return c, &opError{codeBadJSON, "not a JSON object: null"}
 	}
-	if ref := fields["ref"]; ref != nil {
+	if ref := fields["ref"]; ref != nil && string(ref) != "null" {
 		switch {
 		case len(ref) > maxRef:
 			return c, badArg("ref: over %d bytes", maxRef)
-		case ref[0] == '{', ref[0] == '[':
+		case !strings.ContainsRune(`"-0123456789`, rune(ref[0])):
 			return c, badArg("ref: want a string or a number")
 		}
 		c.Ref = ref
@@ -152,6 +152,7 @@ func parseCommand(line []byte) (*command, error) {
 	if err := json.Unmarshal(line, full); err != nil {
 		return c, badArg("%s", strings.TrimPrefix(err.Error(), "json: "))
 	}
+	full.Ref = c.Ref
 	return full, nil
 }
 

@@ -211,6 +211,9 @@ func TestParseCommand(t *testing.T) {
 		{"fraction", `{"op":"history","limit":1.5,"ref":5}`, codeBadArg, `5`},
 		{"huge number", `{"op":"history","since":1e40,"ref":5}`, codeBadArg, `5`},
 		{"ref is an object", `{"op":"who","ref":{}}`, codeBadArg, ``},
+		{"ref is a list", `{"op":"who","ref":[1]}`, codeBadArg, ``},
+		{"ref is true", `{"op":"who","ref":true}`, codeBadArg, ``},
+		{"ref is null", `{"op":"who","ref":null}`, "", ``},
 		{"ref too long", `{"op":"who","ref":` + long + `}`, codeBadArg, ``},
 		{"deep", strings.Repeat(`{"op":`, 20000) + `1` + strings.Repeat(`}`, 20000), codeBadJSON, ``},
 	} {

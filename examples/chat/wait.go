@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"iter"
 	"slices"
 	"strings"
 	"sync"
@@ -83,11 +84,6 @@ func (m *machine) parseWait(c *command) (condition, time.Duration, error) {
 
 func (m *machine) waitReady(*command) (condition, error) {
 	return func(ctx context.Context) (any, error) {
-		select {
-		case <-m.joined:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
 		s, err := m.until(ctx, func(s p2pchat.Status, shown shown) bool {
 			return (shown.joined || shown.lagged) && (s.Phase == p2pchat.PhaseMember || s.Phase == p2pchat.PhaseElecting)
 		})
@@ -164,9 +160,9 @@ func (m *machine) waitMessage(c *command) (condition, error) {
 			return nil, badArg("m: %v", err)
 		}
 	}
-	return func(ctx context.Context) (any, error) {
+	nth := func(messages iter.Seq[p2pchat.Message]) any {
 		left := n
-		for msg := range m.node.Messages(ctx, p2pchat.FromStart) {
+		for msg := range messages {
 			if c.M != nil && msg.ID.String() != *c.M ||
 				c.Text != nil && string(msg.Data) != *c.Text ||
 				c.ID != nil && msg.From.ID != *c.ID {
@@ -175,8 +171,18 @@ func (m *machine) waitMessage(c *command) (condition, error) {
 			if left--; left == 0 {
 				m.held.wait(msg.Index + 1)
 				b := toMsg(msg)
-				return &b, nil
+				return &b
 			}
+		}
+		return nil
+	}
+	return func(ctx context.Context) (any, error) {
+		// What is there is looked at even if there is no time to wait.
+		if b := nth(m.node.History("").All()); b != nil {
+			return b, nil
+		}
+		if b := nth(m.node.Messages(ctx, p2pchat.FromStart)); b != nil {
+			return b, nil
 		}
 		if err := ctx.Err(); err != nil {
 			return nil, err
