@@ -458,7 +458,7 @@ func (c *Coordinated) install(v View, cause ViewCause, left []Departure) {
 	c.clear(timerJoin, timerFound, timerRepair, timerSuspect, timerElect, timerCall, timerCallEnd)
 	c.repair = repairState{}
 	if v.ID.Epoch.Leader == c.self.Key {
-		c.enterLead(was, changed)
+		c.enterLead(was, cause)
 	} else {
 		c.enterFollow(was, prev, changed, v, cause)
 	}

@@ -8,6 +8,7 @@ import (
 // joinState is that of a node that looks for a group.
 type joinState struct {
 	tries   int
+	others  bool          // other newcomers were heard
 	latest  time.Time     // it does not give way beyond this
 	backoff time.Duration // until the next JOIN
 	sent    time.Time     // the last JOIN; its answer is a round trip if it is the only one
@@ -78,6 +79,7 @@ func (c *Coordinated) foundGroup() {
 // that start at once one founds the group and the others join it. It is bounded
 // in time: newcomers that come and go must not keep others from founding.
 func (c *Coordinated) deferTo(k Key) {
+	c.join.others = true
 	if d := c.deferral(); above(k, c.self.Key) && !c.now.Add(d).After(c.join.latest) {
 		c.foundBy(d)
 	}

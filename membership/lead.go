@@ -48,7 +48,7 @@ type verification struct {
 }
 
 // enterLead is the part of install that concerns the coordinator.
-func (c *Coordinated) enterLead(was state, changed bool) {
+func (c *Coordinated) enterLead(was state, cause ViewCause) {
 	c.state = leading
 	c.clear(timerKeepAlive, timerSilence, timerRename)
 	c.watch = watchState{}
@@ -60,28 +60,30 @@ func (c *Coordinated) enterLead(was state, changed bool) {
 			p.deaf, p.since = false, c.lead.seq
 		}
 	}
-	if was == leading && !changed {
-		c.watchMembers()
-		return
+	if was != leading {
+		c.lead = leadState{
+			joiners: map[Key]joiner{}, flaps: map[Key][]time.Time{},
+			buckets: map[netip.AddrPort]*bucket{}, told: map[Key]time.Time{},
+		}
+		for _, p := range c.peers {
+			p.since = 0
+		}
+		c.yield = nil
+		clear(c.merging)
+		c.clear(timerYield, timerMerge, timerAdmit, timerDepart)
+		if c.depart != nil {
+			c.depart.again()
+			c.set(timerDepart, 1)
+		}
 	}
-	c.lead = leadState{
-		joiners: map[Key]joiner{}, flaps: map[Key][]time.Time{},
-		buckets: map[netip.AddrPort]*bucket{}, told: map[Key]time.Time{},
-		burst: 5, gap: c.RTO(),
+	if c.due[timerBeat].IsZero() {
+		c.set(timerBeat, c.t.H)
 	}
-	for _, p := range c.peers {
-		p.since = 0
+	if cause == CauseElected || cause == CauseHandover || cause == CauseMerge || cause == CauseFirst && c.join.others {
+		c.lead.burst, c.lead.gap = 5, c.RTO()
+		c.set(timerBurst, c.lead.gap)
 	}
-	c.yield = nil
-	clear(c.merging)
-	c.clear(timerYield, timerMerge, timerAdmit, timerDepart)
-	c.set(timerBeat, c.t.H)
-	c.set(timerBurst, c.lead.gap)
 	c.watchMembers()
-	if c.depart != nil {
-		c.depart.again()
-		c.set(timerDepart, 1)
-	}
 }
 
 // beat sends a heartbeat. A coordinator that takes part in an election by CALL
@@ -117,8 +119,9 @@ func (c *Coordinated) beatNow() {
 	}
 }
 
-// burst sends the heartbeats by which a new coordinator makes itself known
-// quickly though packets get lost: 1, 2, 4, 8 and 16 RTO after its first view.
+// burst sends the heartbeats by which a coordinator that is new to some makes
+// itself known quickly though packets get lost: 1, 2, 4, 8 and 16 RTO after the
+// view.
 func (c *Coordinated) burst() {
 	if c.state != leading || c.lead.burst == 0 {
 		return
