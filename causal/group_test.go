@@ -34,6 +34,7 @@ type node struct {
 	i     int
 	key   ed25519.PrivateKey
 	store *MemoryStore
+	copy  *MemoryStore // of the store at some time before
 	up    bool
 	links map[int]*stream // to
 	ready []Ready
@@ -110,6 +111,9 @@ func (n *node) name() Key { return keyOf(n.key.Public().(ed25519.PublicKey)) }
 
 // link connects two nodes, or breaks their connection.
 func (g *group) link(a, b int, up bool) {
+	if up && !(g.nodes[a].up && g.nodes[b].up) {
+		return
+	}
 	for _, d := range [][2]int{{a, b}, {b, a}} {
 		n := g.nodes[d[0]]
 		s := n.links[d[1]]
@@ -328,6 +332,13 @@ func (g *group) say(i int, text string) MessageID {
 	n.ids = append(n.ids, id)
 	g.pump(n)
 	return id
+}
+
+// tell hands a node a forger's blocks, as if they came from its author.
+func (g *group) tell(i int, f *forger, frames ...[]byte) {
+	n := g.nodes[i]
+	n.Step(g.now, keyOf(f.key.Public().(ed25519.PublicKey)), &Blocks{Frames: frames})
+	g.pump(n)
 }
 
 func (n *node) history() []Message {
