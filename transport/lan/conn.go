@@ -210,7 +210,7 @@ func notThere(err error) bool {
 }
 
 // readBuffer is how much a connection reads at once.
-const readBuffer = 64 << 10
+const readBuffer = 16 << 10
 
 // frames calls f with each frame that arrives, until the connection ends.
 func (c *conn) frames(f func([]byte)) error {

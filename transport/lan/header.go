@@ -117,11 +117,12 @@ func parseHeader(b []byte, kind byte, group label) (header, error) {
 
 // peer returns the endpoint at which the sender of a header is reached, given
 // the address its packet came from and its port. That address has been seen to
-// be true, so it decides, and nobody can pose as another host. Only if it is a
-// loopback address, because of the interface, does the header decide: so a node
-// on this host is known by the same endpoint here as everywhere.
+// be true, so it decides, and nobody can pose as another host. Only for a
+// packet from this host itself, whose source may be a loopback address or even
+// none, because of the interface, does the header decide: so a node here is
+// known by the same endpoint as everywhere else.
 func (h header) peer(from netip.Addr, port uint16) netip.AddrPort {
-	if from = from.Unmap(); from.IsLoopback() {
+	if from = from.Unmap(); from.IsLoopback() || from.IsUnspecified() {
 		from = h.endpoint.Addr()
 	}
 	return netip.AddrPortFrom(from, port)

@@ -26,6 +26,17 @@ func config(t testing.TB) lan.Config {
 	}
 }
 
+// opened returns an open transport, which is closed at the end of the test.
+func opened(t testing.TB, c lan.Config, f func(transport.Event)) *lan.Transport {
+	t.Helper()
+	tr := lan.New(c)
+	if err := tr.Open(transport.HandlerFunc(f)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { tr.Close() })
+	return tr
+}
+
 func TestConformance(t *testing.T) {
 	transporttest.Run(t, func(t *testing.T) func() transport.Transport {
 		c := config(t)
