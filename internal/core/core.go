@@ -299,14 +299,11 @@ func (c *Core) Ready() Ready {
 // the network.
 func (c *Core) settle(now time.Time) {
 	g := c.group.Ready()
-	for _, e := range g.Events {
-		if in, ok := e.(membership.Installed); ok {
+	for _, note := range g.Notes {
+		if in, ok := note.(membership.Installed); ok {
 			c.installed(now, in)
 		}
-		c.out.Notes = append(c.out.Notes, e)
-	}
-	for _, s := range g.Steps {
-		c.out.Notes = append(c.out.Notes, s)
+		c.out.Notes = append(c.out.Notes, note)
 	}
 	for _, s := range g.Send {
 		c.send(now, s)

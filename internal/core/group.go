@@ -36,11 +36,11 @@ type Group struct {
 
 // GroupReady is what a Group wants done.
 type GroupReady struct {
-	Send   []GroupSend
-	Events []membership.Event
-	Steps  []ElectionStep // of elections, for people to follow
-	Left   bool           // the departure is complete
-	Err    error          // the group cannot be taken part in any more
+	Send []GroupSend
+	// Notes are what happened, in order: a membership.Event or an ElectionStep.
+	Notes []any
+	Left  bool  // the departure is complete
+	Err   error // the group cannot be taken part in any more
 }
 
 // GroupSend is a message to send: Body, or Election if that is not nil.
@@ -168,7 +168,7 @@ func (g *Group) settle(now time.Time) {
 		}
 		for _, e := range r.Events {
 			g.observe(e)
-			g.out.Events = append(g.out.Events, e)
+			g.out.Notes = append(g.out.Notes, e)
 		}
 		g.out.Left = g.out.Left || r.Left
 		if r.Err != nil {
@@ -256,7 +256,7 @@ func (g *Group) trace(s ElectionStep) {
 	if s.From == (membership.Key{}) {
 		s.From = g.self
 	}
-	g.out.Steps = append(g.out.Steps, s)
+	g.out.Notes = append(g.out.Notes, s)
 }
 
 func base(v membership.ViewID) election.Base {

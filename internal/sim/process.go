@@ -332,8 +332,10 @@ func (p *Process) tick() {
 func (p *Process) settle() {
 	w := p.w
 	r := p.machine.Ready()
-	for _, e := range r.Events {
-		p.happened(e)
+	for _, note := range r.Notes {
+		if e, ok := note.(membership.Event); ok {
+			p.happened(e)
+		}
 	}
 	if !p.alive {
 		return // killed by Observe
