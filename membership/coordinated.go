@@ -85,6 +85,7 @@ type Coordinated struct {
 	// view is the view installed last, which no later one is below, and index
 	// where each member is in it. history holds the last views, this included.
 	view      View
+	hash      [8]byte
 	index     map[Key]int
 	history   []past
 	installed time.Time // when view was
@@ -286,8 +287,25 @@ func (c *Coordinated) Header() Header {
 // Ready.Inc said so.
 func (c *Coordinated) Inc() uint64 { return c.self.Inc }
 
-// RTO is the present estimate of the time after which an answer is overdue.
+// RTO is the present estimate, over all peers, of the time after which an
+// answer is overdue.
 func (c *Coordinated) RTO() time.Duration { return c.rtt.rto(&c.t) }
+
+// measured takes one round trip to a node, which need not be a member.
+func (c *Coordinated) measured(k Key, d time.Duration) {
+	c.rtt.sample(d)
+	if p := c.peers[k]; p != nil {
+		p.rtt.sample(d)
+	}
+}
+
+// rto is after which time an answer of one node is overdue.
+func (c *Coordinated) rto(k Key) time.Duration {
+	if p := c.peers[k]; p != nil && p.rtt.smooth != 0 {
+		return p.rtt.rto(&c.t)
+	}
+	return c.RTO()
+}
 
 // Live implements Membership.
 func (c *Coordinated) Live(now time.Time, base ViewID) bool {
@@ -415,7 +433,7 @@ func (c *Coordinated) install(v View, cause ViewCause, left []Departure) {
 	}
 	joined, gone := difference(prev, v)
 	for _, m := range joined {
-		if old, ok := prev.Find(m.Key); !ok || old.Inc != m.Inc {
+		if old, ok := c.member(m.Key); !ok || old.Inc != m.Inc {
 			ev.Joined = append(ev.Joined, m)
 		}
 	}
@@ -431,21 +449,21 @@ func (c *Coordinated) install(v View, cause ViewCause, left []Departure) {
 		ev.Gap = c.silence()
 	}
 
-	c.view, c.installed = v, c.now
+	c.view, c.hash, c.installed = v, hash(v), c.now
 	c.history = append(c.history, past{view: v, cause: cause})
 	if len(c.history) > 12 {
 		c.history = append(c.history[:0], c.history[1:]...)
 	}
-	c.index = make(map[Key]int, len(v.Members))
+	index := make(map[Key]int, len(v.Members))
 	for i, m := range v.Members {
-		c.index[m.Key] = i
-		p := c.peers[m.Key]
-		if p == nil {
+		index[m.Key] = i
+		if p := c.peers[m.Key]; p == nil {
 			c.peers[m.Key] = &peer{}
-		} else if old, ok := prev.Find(m.Key); ok && old.Inc != m.Inc {
-			*p = peer{rtt: p.rtt}
+		} else if j, ok := c.index[m.Key]; ok && prev.Members[j].Inc != m.Inc {
+			*p = peer{}
 		}
 	}
+	c.index = index
 	for k := range c.peers {
 		if _, ok := c.index[k]; !ok {
 			delete(c.peers, k)

@@ -69,7 +69,7 @@ func (c *Coordinated) campaign(in Campaign) {
 	}
 	switch cmp := in.Base.Compare(mine); {
 	case cmp > 0:
-		c.request(in.From)
+		c.request(h.From, in.From)
 	case cmp < 0:
 		c.bring(h.From, in.From, h.View)
 	case c.round == nil:

@@ -121,8 +121,8 @@ func (c *Coordinated) heardBeat(from netip.AddrPort, h Header, b Heartbeat) {
 	c.coordinatorWell(c.now, true)
 	switch cmp := h.View.Compare(c.view.ID); {
 	case cmp > 0:
-		c.request(from)
-	case cmp == 0 && b.Hash != hash(c.view):
+		c.request(h.From, from)
+	case cmp == 0 && b.Hash != c.hash:
 		c.stats.Diverged++
 	}
 }
@@ -130,7 +130,7 @@ func (c *Coordinated) heardBeat(from netip.AddrPort, h Header, b Heartbeat) {
 // heardForeign: a heartbeat of another coordinator.
 func (c *Coordinated) heardForeign(from netip.AddrPort, h Header, b Heartbeat) {
 	if h.View.Compare(c.view.ID) > 0 && (c.lists(h.From, h.Inc) || c.silence() > c.t.H*12/10) {
-		c.request(from)
+		c.request(h.From, from)
 	}
 	if c.watch.foreign == nil {
 		c.watch.foreign = map[Key]foreign{}
@@ -154,8 +154,13 @@ func (c *Coordinated) onNotMember(h Header, b NotMember) {
 		c.stats.Counter++
 		return
 	}
-	if _, fellow := c.member(h.From); c.state == following && fellow && h.View.Compare(c.view.ID) > 0 {
+	_, fellow := c.member(h.From)
+	switch {
+	case !fellow || h.View.Compare(c.view.ID) <= 0:
+	case c.state == following:
 		c.evicted(h.View)
+	case c.state == leading && c.depart != nil:
+		c.gone() // it has taken over
 	}
 }
 

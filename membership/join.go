@@ -94,10 +94,11 @@ func (c *Coordinated) onWelcome(from netip.AddrPort, h Header, b Welcome) {
 		c.stats.Malformed++ // only the holder of an epoch admits
 		return
 	}
-	if c.state == joining && c.join.tries == 1 {
-		c.rtt.sample(c.now.Sub(c.join.sent))
-	}
+	trip, once := c.now.Sub(c.join.sent), c.state == joining && c.join.tries == 1
 	c.adopt(from, h, b.View, CauseJoin, nil)
+	if once && c.state == following {
+		c.measured(h.From, trip)
+	}
 }
 
 // onJoinReject: the group knows a later run of this node. Its counter is then

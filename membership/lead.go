@@ -109,7 +109,7 @@ func (c *Coordinated) beat() {
 // heartbeat is the body of the last heartbeat. One that is sent to a single
 // node has number 0: it says nothing of whether the group address works.
 func (c *Coordinated) heartbeat() Heartbeat {
-	return Heartbeat{Class: c.view.Class, Size: uint32(len(c.view.Members)), Seq: c.lead.seq, Hash: hash(c.view)}
+	return Heartbeat{Class: c.view.Class, Size: uint32(len(c.view.Members)), Seq: c.lead.seq, Hash: c.hash}
 }
 
 // beatNow sends a heartbeat out of turn, at most one in a round trip.
@@ -267,7 +267,9 @@ func (c *Coordinated) amend(failed []Departure) {
 		})
 		for _, j := range welcome {
 			joined = append(joined, j.member)
-			renamed = renamed || c.lists(j.member.Key, j.member.Inc)
+			old, _ := c.member(j.member.Key)
+			j.member.ID = old.ID
+			renamed = renamed || old.Inc == j.member.Inc && old != j.member
 			fresh = fresh || c.max > c.view.ID.Epoch.Ctr
 		}
 	}
@@ -313,9 +315,9 @@ func (c *Coordinated) publish(v View, cause ViewCause, left []Departure) {
 	}
 	change := c.change(prev, v, cause, left)
 	if size(change) > maxDatagram {
-		for _, m := range v.Members {
-			if _, old := prev.Find(m.Key); old && m.Key != c.self.Key {
-				c.stream(m.Addr, change)
+		for _, m := range prev.Members {
+			if now, ok := c.member(m.Key); ok && now.Inc == m.Inc && m.Key != c.self.Key {
+				c.stream(now.Addr, change)
 			}
 		}
 		return
@@ -394,8 +396,7 @@ func (c *Coordinated) markSeen(k Key) {
 		p.verify = nil
 		c.stats.Verified++
 		if v.probes == 1 {
-			p.rtt.sample(c.now.Sub(v.sent))
-			c.rtt.sample(c.now.Sub(v.sent))
+			c.measured(k, c.now.Sub(v.sent))
 		}
 		m, _ := c.member(k)
 		c.event(Restored{Member: m})

@@ -52,7 +52,7 @@ func (c *Coordinated) repeatDepart() {
 			return
 		}
 		c.to(c.coordinator().Addr, Leave{})
-		c.set(timerDepart, min(c.RTO(), departLimit/departTries))
+		c.set(timerDepart, min(c.rto(c.view.ID.Epoch.Leader), departLimit/departTries))
 	default:
 		heir := d.tries / departTries
 		if heir == departHeirs || heir == len(c.view.Members)-1 || !c.now.Before(d.until) {
@@ -68,7 +68,7 @@ func (c *Coordinated) repeatDepart() {
 			}
 		}
 		c.to(heirs[heir].Addr, Handover{})
-		c.set(timerDepart, min(c.RTO(), departLimit/(departTries*departHeirs)))
+		c.set(timerDepart, min(c.rto(heirs[heir].Key), departLimit/(departTries*departHeirs)))
 	}
 	d.tries++
 }
@@ -89,7 +89,7 @@ func (c *Coordinated) onHandover(h Header) {
 		}
 		switch cmp := h.View.Compare(c.view.ID); {
 		case cmp > 0:
-			c.request(c.coordinator().Addr)
+			c.request(h.From, c.coordinator().Addr)
 		case cmp == 0:
 			c.cancelRound()
 			c.succeed(CauseHandover, c.departed(ReasonLeft))
@@ -152,7 +152,7 @@ func (c *Coordinated) repeatRename() {
 		return
 	}
 	if m, _ := c.member(c.self.Key); m.Name != c.self.Name || m.Addr != c.self.Addr {
-		c.set(timerRename, min(c.RTO()<<min(c.rename, 8), c.t.H))
+		c.set(timerRename, min(c.rto(c.view.ID.Epoch.Leader)<<min(c.rename, 8), c.t.H))
 		c.rename++
 	}
 }

@@ -145,7 +145,7 @@ func (c *Coordinated) repeatYield() {
 	y.tries++
 	y.unanswered++
 	y.sent = c.now
-	req := MergeReq{View: c.view, Hash: hash(c.view), MaxCtr: c.max}
+	req := MergeReq{View: c.view, Hash: c.hash, MaxCtr: c.max}
 	small := size(ViewChange{Joined: c.view.Members}) <= maxDatagram
 	relay := y.via.IsValid() && y.unanswered > 3
 	if !small && !y.whole && !relay {
@@ -287,7 +287,7 @@ func (c *Coordinated) onMergeAck(from netip.AddrPort, h Header, b MergeAck) {
 		c.passBack(h, b)
 	case c.state == leading && y != nil && (h.From == y.view.Epoch.Leader || c.lists(h.From, h.Inc)):
 		if y.tries == 1 {
-			c.rtt.sample(c.now.Sub(y.sent))
+			c.measured(h.From, c.now.Sub(y.sent))
 		}
 		y.unanswered, y.heard = 0, c.now
 		if y.whole = b.Want; b.Want {

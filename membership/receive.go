@@ -164,7 +164,7 @@ func (c *Coordinated) observe(from netip.AddrPort, h Header, b Body) {
 // coordinator, if it does not come by itself.
 func (c *Coordinated) lagging(from netip.AddrPort, h Header) {
 	if c.state == following && continues(h.View.Epoch, c.view.ID.Epoch) && h.View.Compare(c.view.ID) > 0 {
-		c.requestLater(from)
+		c.requestLater(h.From, from)
 	}
 }
 

@@ -8,8 +8,10 @@ import (
 
 // repairState is that of a node that asks for a view it missed.
 type repairState struct {
+	key   Key
 	to    netip.AddrPort
 	tries int
+	sent  time.Time
 }
 
 // maxDatagram is what the body of a message to the group may be estimated at,
@@ -89,19 +91,19 @@ func (c *Coordinated) bring(k Key, to netip.AddrPort, have ViewID) {
 }
 
 // request asks a node for its view, until it comes.
-func (c *Coordinated) request(from netip.AddrPort) {
-	if c.repair.to == from && !c.due[timerRepair].IsZero() {
+func (c *Coordinated) request(k Key, from netip.AddrPort) {
+	if c.repair.to == from && c.repair.tries > 0 && !c.due[timerRepair].IsZero() {
 		return
 	}
-	c.repair = repairState{to: from}
+	c.repair = repairState{key: k, to: from}
 	c.repeatRepair()
 }
 
 // requestLater is request after a random time in which the view may well come
 // by itself.
-func (c *Coordinated) requestLater(from netip.AddrPort) {
+func (c *Coordinated) requestLater(k Key, from netip.AddrPort) {
 	if c.due[timerRepair].IsZero() {
-		c.repair = repairState{to: from}
+		c.repair = repairState{key: k, to: from}
 		c.set(timerRepair, c.RTO()+c.jitter(c.RTO()))
 	}
 }
@@ -113,7 +115,8 @@ func (c *Coordinated) repeatRepair() {
 	}
 	c.repair.tries++
 	c.to(c.repair.to, ViewReq{Have: c.view.ID})
-	c.set(timerRepair, c.RTO()*time.Duration(c.repair.tries))
+	c.repair.sent = c.now
+	c.set(timerRepair, c.rto(c.repair.key)*time.Duration(c.repair.tries))
 }
 
 // query asks a member once for its view, at most once in a round trip.
@@ -142,6 +145,9 @@ func (c *Coordinated) onViewChange(from netip.AddrPort, h Header, b ViewChange) 
 	if b.ID.Compare(c.view.ID) <= 0 || c.state == idle {
 		return
 	}
+	if r := c.repair; r.tries == 1 && r.key == h.From && (b.Base.IsZero() || b.Base == c.view.ID) {
+		c.measured(h.From, c.now.Sub(r.sent))
+	}
 	var base View
 	if !b.Base.IsZero() {
 		var ok bool
@@ -163,7 +169,7 @@ func (c *Coordinated) missedBase(from netip.AddrPort, h Header, b ViewChange) {
 	listed := slices.ContainsFunc(b.Joined, func(m Member) bool { return m.Key == c.self.Key && m.Inc == c.self.Inc })
 	if c.state == joining {
 		if listed {
-			c.requestLater(from) // the WELCOME is on its way, or lost
+			c.requestLater(h.From, from) // the WELCOME is on its way, or lost
 		}
 		return
 	}
@@ -176,9 +182,9 @@ func (c *Coordinated) missedBase(from netip.AddrPort, h Header, b ViewChange) {
 	}
 	switch {
 	case ours || c.lists(h.From, h.Inc):
-		c.request(from)
+		c.request(h.From, from)
 	case listed:
-		c.requestLater(from)
+		c.requestLater(h.From, from)
 	}
 }
 

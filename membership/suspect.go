@@ -218,7 +218,7 @@ func (c *Coordinated) vouch(from netip.AddrPort, h Header, e Epoch, candidate Ke
 				c.bring(h.From, from, h.View)
 			}
 		default:
-			c.request(from)
+			c.request(h.From, from)
 		}
 	}
 }
