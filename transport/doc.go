@@ -1,4 +1,19 @@
 // Package transport defines how the frames of a group travel. Its
 // implementations are in the packages below it: lan for real networks, and
-// memnet for tests and simulations.
+// memnet for tests and simulations. Package transporttest checks any other.
+//
+// A Transport needs a Handler, which is called for everything that happens:
+//
+//	Datagram   a frame came to the group or to this node; it may have been lost, or come twice
+//	Frame      a frame came on the stream from a peer, in order
+//	Up         there is a stream to the peer, dialed or accepted
+//	Writable   after ErrFull there is room again
+//	Down       the stream broke (Reset), or could not be opened (Refused, Timeout)
+//
+// For one peer the events Up, Writable and Down are in order, and frames come
+// between the Up and the Down of their stream, but for two streams that were
+// opened by both sides at the same time.
+//
+// A caller that is told Down with Reset waits: Up, Refused or Timeout follows.
+// Only Refused is evidence that the peer's process has ended.
 package transport

@@ -24,7 +24,8 @@ type Transport interface {
 	// called once. The error is a *NetworkError if there is no network at all.
 	Open(h Handler) error
 
-	// Addr is the endpoint at which peers reach this node, valid after Open.
+	// Addr is the endpoint at which peers reach this node, valid after Open. It
+	// changes only when the host has lost that address.
 	Addr() netip.AddrPort
 
 	// Multicast sends a datagram to all nodes of the group but this one. It
@@ -39,17 +40,25 @@ type Transport interface {
 	// is none. Frames arrive in order, each once, unless the stream breaks;
 	// then Down is reported and the frames not yet delivered are lost. It
 	// returns ErrFull, and has not taken the frame, when the peer does not
-	// keep up; Writable follows when there is room. It returns a
+	// keep up; Writable follows when there is room, or else Down. It returns a
 	// *TooLargeError for a frame over MaxFrame.
+	//
+	// A frame taken before Down is handled may be lost with the stream or sent
+	// on the next one. After Refused or Timeout the next frame makes a new
+	// attempt; attempts that follow each other closely are spaced, and frames
+	// wait meanwhile.
 	Stream(to netip.AddrPort, frame []byte) error
 
 	// Hangup closes the stream to a peer, if there is one, after what is
-	// queued has been written. Nothing is reported for it here.
+	// queued has been written. Nothing is reported for it here; the peer sees
+	// Reset and dials again, which is reported here as Up if it succeeds.
 	Hangup(peer netip.AddrPort)
 
 	// Close ends everything and waits for all goroutines; the Handler is not
-	// called afterwards. It is idempotent. After it the other methods return
-	// ErrClosed.
+	// called afterwards. So the Handler must return, and must not call Close.
+	// What was queued for peers that were hung up is written if that takes no
+	// longer than a moment. It is idempotent. Before Open and after Close the
+	// other methods return ErrClosed.
 	Close() error
 }
 
@@ -116,7 +125,8 @@ type Cause uint8
 // The causes. A stream that ends is reported as Reset at once; the transport
 // then dials again by itself and reports Up, Refused or Timeout. So Reset alone
 // proves nothing, and Refused proves that the peer's process is gone, because
-// its host answers and nobody listens there.
+// its host answers and nobody listens there, or a program that is not of this
+// group.
 const (
 	Reset   Cause = iota + 1 // an open stream ended
 	Refused                  // a connection was refused
@@ -154,8 +164,8 @@ type Reporter interface {
 
 // Errors of a Transport.
 var (
-	// ErrClosed is returned by every method after Close, and by Open when it
-	// is called twice. It is net.ErrClosed.
+	// ErrClosed is returned by every method before Open and after Close, and by
+	// Open when it is called twice. It is net.ErrClosed.
 	ErrClosed = net.ErrClosed
 	// ErrFull is returned by Stream when the peer does not keep up.
 	ErrFull = errors.New("transport: the peer's queue is full")

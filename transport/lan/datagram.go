@@ -185,12 +185,15 @@ func (t *Transport) arrived(b []byte, from netip.AddrPort) {
 	t.handler.Handle(transport.Event{Kind: transport.Datagram, Peer: h.peer(from.Addr(), from.Port()), Frame: frame})
 }
 
+// remembered is how many datagrams are known again.
+const remembered = 4096
+
 // recent remembers the last datagrams of all senders together, so that a forged
 // number can do no more than keep out one datagram.
 type recent struct {
 	mu   sync.Mutex
 	seen map[packetID]struct{}
-	ring [4096]packetID
+	ring []packetID // those seen, the oldest at next once it is full
 	next int
 }
 
@@ -205,14 +208,18 @@ func (r *recent) add(instance uint64, seq uint32) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.seen == nil {
-		r.seen = make(map[packetID]struct{}, len(r.ring))
+		r.seen = make(map[packetID]struct{}, remembered)
 	}
 	if _, old := r.seen[id]; old {
 		return false
 	}
-	delete(r.seen, r.ring[r.next])
 	r.seen[id] = struct{}{}
+	if len(r.ring) < remembered {
+		r.ring = append(r.ring, id)
+		return true
+	}
+	delete(r.seen, r.ring[r.next])
 	r.ring[r.next] = id
-	r.next = (r.next + 1) % len(r.ring)
+	r.next = (r.next + 1) % remembered
 	return true
 }

@@ -1,0 +1,205 @@
+package lan
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net/netip"
+	"testing"
+	"testing/iotest"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/seed-885536be/p2p/transport"
+)
+
+var (
+	testGroup = labelOf(netip.MustParseAddrPort(DefaultGroup), "test")
+	testPeer  = netip.MustParseAddrPort("10.1.2.3:4567")
+)
+
+func testHeader() header {
+	return header{kind: kindDatagram, min: 1, max: 1, label: testGroup, instance: 99, seq: 7, endpoint: testPeer}
+}
+
+func TestHeaderBytes(t *testing.T) {
+	h := testHeader()
+	h.label = label{1, 2, 3, 4, 5, 6, 7, 8}
+	require.Equal(t, []byte("p2pd\x01\x01\x11\xd7"+"\x01\x02\x03\x04\x05\x06\x07\x08"+"\x00\x00\x00\x00\x00\x00\x00\x63"+"\x00\x00\x00\x07"+"\x0a\x01\x02\x03"), h.append(nil))
+	require.LessOrEqual(t, headerSize+transport.MaxDatagram+8+20, 1280, "no packet is fragmented on any network that also carries IPv6")
+}
+
+func TestHeaderRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		h := header{
+			kind: rapid.SampledFrom([]byte{kindDatagram, kindHello}).Draw(t, "kind"),
+			min:  1, max: rapid.ByteMin(1).Draw(t, "max"),
+			label:    testGroup,
+			instance: rapid.Uint64().Draw(t, "instance"),
+			seq:      rapid.Uint32().Draw(t, "seq"),
+			endpoint: netip.AddrPortFrom(netip.AddrFrom4([4]byte{byte(rapid.IntRange(1, 223).Draw(t, "ip")), 2, 3, 4}), uint16(rapid.IntRange(1, 65535).Draw(t, "port"))),
+		}
+		b := h.append(nil)
+		require.Len(t, b, headerSize)
+		got, err := parseHeader(append(b, "frame"...), h.kind, testGroup)
+		require.NoError(t, err)
+		require.Equal(t, h, got)
+	})
+}
+
+func TestHeaderRefused(t *testing.T) {
+	version := func(h header) bool {
+		_, err := parseHeader(h.append(nil), kindDatagram, testGroup)
+		var v *versionError
+		return errors.As(err, &v) && v.min == h.min && v.max == h.max
+	}
+	for _, c := range []struct {
+		name   string
+		change func(h *header)
+		want   error
+	}{
+		{"nothing wrong", func(*header) {}, nil},
+		{"a later version besides", func(h *header) { h.max = 9 }, nil},
+		{"no version", func(h *header) { h.min = 0 }, errMalformed},
+		{"versions the wrong way round", func(h *header) { h.min, h.max = 2, 1 }, errMalformed},
+		{"another kind", func(h *header) { h.kind = kindHello }, errMalformed},
+		{"another group", func(h *header) { h.label[7] ^= 1 }, errForeign},
+		{"no port", func(h *header) { h.endpoint = netip.AddrPortFrom(testPeer.Addr(), 0) }, errMalformed},
+		{"no address", func(h *header) { h.endpoint = netip.AddrPortFrom(netip.IPv4Unspecified(), 1) }, errMalformed},
+		{"a group's address", func(h *header) { h.endpoint = netip.MustParseAddrPort(DefaultGroup) }, errMalformed},
+	} {
+		h := testHeader()
+		c.change(&h)
+		_, err := parseHeader(h.append(nil), kindDatagram, testGroup)
+		require.ErrorIs(t, err, c.want, c.name)
+	}
+
+	later := testHeader()
+	later.min, later.max = 2, 3
+	later.label[0] ^= 1
+	require.True(t, version(later), "the version is checked before what may differ between versions")
+	short := testHeader()
+	short.min, short.max = 2, 2
+	_, err := parseHeader(short.append(nil)[:8], kindDatagram, testGroup)
+	var v *versionError
+	require.ErrorAs(t, err, &v)
+	b := testHeader()
+	for n := range headerSize {
+		_, err := parseHeader(b.append(nil)[:n], kindDatagram, testGroup)
+		require.ErrorIs(t, err, errMalformed, "%d bytes", n)
+	}
+}
+
+func TestLabel(t *testing.T) {
+	a, b := netip.MustParseAddrPort("239.0.0.1:1"), netip.MustParseAddrPort("239.0.0.1:2")
+	seen := map[label]bool{labelOf(a, ""): true, labelOf(b, ""): true, labelOf(a, "x"): true, labelOf(b, "x"): true}
+	require.Len(t, seen, 4)
+}
+
+// The address that a packet came from decides where its sender is.
+func TestPeerCannotPoseAsAnotherHost(t *testing.T) {
+	h := testHeader()
+	for from, want := range map[string]string{
+		"10.9.9.9":        "10.9.9.9:80",
+		"::ffff:10.9.9.9": "10.9.9.9:80",
+		"127.0.0.1":       "10.1.2.3:80",
+		"0.0.0.0":         "10.1.2.3:80",
+	} {
+		require.Equal(t, want, h.peer(netip.MustParseAddr(from), 80).String())
+	}
+}
+
+func FuzzParseHeader(f *testing.F) {
+	f.Add(testHeader().append(nil))
+	f.Add(append(testHeader().append(nil), "frame"...))
+	f.Add([]byte("p2pd\x02\x03"))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		h, err := parseHeader(b, kindDatagram, testGroup)
+		if err != nil {
+			var d drops
+			d.refused(err)
+			require.Len(t, d.report(), 1)
+			return
+		}
+		require.Equal(t, b[:headerSize], h.append(nil), "what is accepted has one form only")
+	})
+}
+
+func TestReadFrame(t *testing.T) {
+	frames := [][]byte{{}, []byte("a"), bytes.Repeat([]byte("b"), eager-1), bytes.Repeat([]byte("c"), eager), bytes.Repeat([]byte("d"), eager+1), bytes.Repeat([]byte("e"), transport.MaxFrame)}
+	var b []byte
+	for _, f := range frames {
+		b = binary.BigEndian.AppendUint32(b, uint32(len(f)))
+		b = append(b, f...)
+	}
+	var length [lengthSize]byte
+	for name, r := range map[string]io.Reader{"at once": bytes.NewReader(b), "by halves": iotest.HalfReader(bytes.NewReader(b)), "end with data": iotest.DataErrReader(bytes.NewReader(b))} {
+		for i, f := range frames {
+			got, err := readFrame(r, &length)
+			require.NoError(t, err, "%s %d", name, i)
+			require.True(t, bytes.Equal(f, got), "%s %d", name, i)
+		}
+		_, err := readFrame(r, &length)
+		require.Equal(t, io.EOF, err)
+	}
+	for _, cut := range []int{1, 3, 4, 8, eager, eager + 4, len(b) - len(frames[5]) - 5} {
+		r := bytes.NewReader(b[len(b)-len(frames[5])-4:][:cut])
+		_, err := readFrame(r, &length)
+		require.ErrorIs(t, err, io.ErrUnexpectedEOF, "cut after %d", cut)
+	}
+	_, err := readFrame(bytes.NewReader([]byte{0, 0x20, 0, 1, 0}), &length)
+	require.ErrorIs(t, err, errMalformed)
+}
+
+// The bytes a writer makes are the frames a reader gets.
+func FuzzReadFrame(f *testing.F) {
+	f.Add([]byte{0, 0, 0, 1, 'x', 0, 0, 0, 0})
+	f.Add([]byte{0xff, 0xff, 0xff, 0xff})
+	f.Add([]byte{0, 0x20, 0, 0, 1, 2, 3})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r := bytes.NewReader(b)
+		var length [lengthSize]byte
+		var again []byte
+		for {
+			frame, err := readFrame(r, &length)
+			if err != nil {
+				break
+			}
+			again = binary.BigEndian.AppendUint32(again, uint32(len(frame)))
+			again = append(again, frame...)
+		}
+		require.True(t, bytes.HasPrefix(b, again))
+	})
+}
+
+func TestRecentAgainstModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var r recent
+		var model []packetID // the accepted ones
+		for range rapid.IntRange(0, 3).Draw(t, "rounds") {
+			begin := rapid.Uint32Range(0, 6000).Draw(t, "begin")
+			instance := rapid.Uint64Range(0, 1).Draw(t, "instance")
+			count := rapid.Uint32Range(0, 5000).Draw(t, "packets")
+			known := make(map[packetID]bool)
+			for _, id := range model[max(0, len(model)-remembered):] {
+				known[id] = true
+			}
+			for seq := begin; seq < begin+count; seq++ {
+				id := packetID{instance, seq}
+				if r.add(instance, seq) == known[id] {
+					t.Fatalf("%v: known %v", id, known[id])
+				}
+				if !known[id] {
+					model = append(model, id)
+					known[id] = true
+					if old := len(model) - remembered - 1; old >= 0 {
+						delete(known, model[old])
+					}
+				}
+			}
+		}
+	})
+}
