@@ -64,8 +64,8 @@ func (m *Memory) settle() {
 		m.out.SendBeat = true
 	}
 	m.repull()
-	if m.checkAt.IsZero() {
-		m.checkAt = m.nextCheck()
+	if t := m.nextCheck(); !t.IsZero() && (m.checkAt.IsZero() || t.Before(m.checkAt)) {
+		m.checkAt = t
 	}
 	if m.others() < mergeHeads {
 		m.mergeAt = time.Time{}

@@ -340,6 +340,7 @@ type session struct {
 	more   int                 // how often end may still be moved to catch up
 	cover  []uint64            // by writer: what the peer holds up to, or a mark
 	covers map[uint32]struct{} // blocks of forked writers that it holds
+	split  map[uint32]struct{} // writers of whom it named a block that is not here
 }
 
 const (
@@ -367,6 +368,10 @@ func (m *Memory) onPull(p *peer, msg *Pull) {
 		case t.N == 0:
 			unsure[w] = false
 		case !ok:
+			if s.split == nil {
+				s.split = make(map[uint32]struct{})
+			}
+			s.split[w] = struct{}{}
 			if _, seen := unsure[w]; !seen {
 				unsure[w] = true
 			}
@@ -497,8 +502,12 @@ func (m *Memory) covered(p *peer, s *session, x *block) bool {
 			}
 		}
 	}
-	// It may have come to it from elsewhere meanwhile.
-	return x.n <= p.ack(x.writer) && !m.writers[x.writer].forked
+	// It may have come to it from elsewhere meanwhile. A number says so only of
+	// writers that did not fork.
+	if _, ok := s.split[x.writer]; ok || m.writers[x.writer].forked {
+		return false
+	}
+	return x.n <= p.ack(x.writer)
 }
 
 func (m *Memory) onBatch(p *peer, from Key, msg *Batch) {

@@ -47,3 +47,370 @@ func TestLateJoinerTakesAll(t *testing.T) {
 	require.EqualValues(t, 1, g.nodes[3].Stats().Pulls)
 	require.Equal(t, string(g.nodes[0].text()), string(g.nodes[3].text()))
 }
+
+// synced reports how often a node has said that its first sync is complete.
+func (n *node) synced() (times int) {
+	for _, r := range n.ready {
+		if r.Synced {
+			times++
+		}
+	}
+	return times
+}
+
+func TestSyncedOnce(t *testing.T) {
+	t.Run("nothing to take over", func(t *testing.T) {
+		g := newGroup(t, 2, 1)
+		g.link(0, 1, true)
+		g.run(10 * time.Millisecond)
+		require.Equal(t, 1, g.nodes[0].synced())
+		require.Equal(t, 1, g.nodes[1].synced())
+		require.Zero(t, g.nodes[0].Stats().Pulls)
+		g.link(0, 1, false)
+		g.link(0, 1, true)
+		g.run(time.Second)
+		require.Equal(t, 1, g.nodes[0].synced())
+	})
+	t.Run("everything to take over", func(t *testing.T) {
+		g := newGroup(t, 3, 1)
+		fill(g.nodes[0].Memory, 50_000, 100)
+		g.link(0, 1, true)
+		g.link(0, 2, true)
+		g.check = func(n *node) {
+			if n.i == 1 && n.Len() < 50_000 {
+				require.Zero(t, n.synced())
+			}
+		}
+		g.run(time.Second)
+		require.Equal(t, 1, g.nodes[1].synced())
+		require.EqualValues(t, 50_000, g.nodes[1].Len())
+	})
+	t.Run("the first peer breaks off", func(t *testing.T) {
+		g := newGroup(t, 3, 1)
+		fill(g.nodes[0].Memory, 100_000, 100)
+		g.link(0, 1, true)
+		g.run(time.Second)
+		g.link(0, 2, true)
+		g.run(4 * time.Millisecond)
+		g.link(0, 2, false)
+		require.Zero(t, g.nodes[2].synced())
+		require.Less(t, g.nodes[2].Len(), uint64(100_000))
+		g.link(1, 2, true)
+		g.settle(10 * time.Second)
+		require.Equal(t, 1, g.nodes[2].synced())
+	})
+}
+
+func TestAReconnectedLinkLosesNothing(t *testing.T) {
+	g := newGroup(t, 3, 1)
+	g.mesh(true)
+	g.run(20 * time.Millisecond)
+	for i := range 60 {
+		g.say(i%3, fmt.Sprint("message ", i))
+		g.run(3 * time.Millisecond)
+		if i%5 == 0 { // what is under way is lost
+			g.say(i%3, fmt.Sprint("lost at first ", i))
+			g.link(0, 1, false)
+			g.run(time.Millisecond)
+			g.link(0, 1, true)
+		}
+	}
+	require.LessOrEqual(t, g.settle(time.Second), 50*time.Millisecond)
+	require.EqualValues(t, 72, g.nodes[0].Len())
+}
+
+func TestLateJoinerUnderLoad(t *testing.T) {
+	g := newGroup(t, 5, 1)
+	for a := range 4 {
+		for b := range a {
+			g.link(a, b, true)
+		}
+	}
+	g.run(20 * time.Millisecond)
+	fill(g.nodes[0].Memory, 100_000, 100)
+	g.pump(g.nodes[0])
+	g.run(time.Second)
+	for i := range 200 {
+		fill(g.nodes[i%4].Memory, 300, 100)
+		g.pump(g.nodes[i%4])
+		g.run(500 * time.Microsecond)
+		if i == 20 {
+			for b := range 4 {
+				g.link(4, b, true)
+			}
+		}
+	}
+	took := g.settle(5 * time.Second)
+	n := g.nodes[4]
+	require.LessOrEqual(t, took, 100*time.Millisecond)
+	require.EqualValues(t, 160_000, n.Len())
+	require.LessOrEqual(t, n.Stats().Pulls, uint64(3))
+	require.Equal(t, 1, n.synced())
+	served := uint64(0)
+	for _, o := range g.nodes {
+		served += o.Stats().Served
+	}
+	t.Log(n.Stats(), served)
+}
+
+func TestHalvesSyncInOneRound(t *testing.T) {
+	g := newGroup(t, 4, 1)
+	g.mesh(true)
+	for i := range 40 {
+		fill(g.nodes[i%4].Memory, 100, 100)
+		g.pump(g.nodes[i%4])
+		g.run(2 * time.Millisecond)
+	}
+	g.settle(time.Second)
+	for a := range 2 {
+		for b := 2; b < 4; b++ {
+			g.link(a, b, false)
+		}
+	}
+	for i := range 20 {
+		fill(g.nodes[i%4].Memory, 10, 100)
+		g.pump(g.nodes[i%4])
+		g.run(2 * time.Millisecond)
+	}
+	g.run(time.Second)
+	require.Equal(t, g.nodes[0].Digest(), g.nodes[1].Digest())
+	require.NotEqual(t, g.nodes[0].Digest(), g.nodes[2].Digest())
+	missing := g.nodes[0].Stats().Bytes // of each half
+	before := uint64(0)
+	for _, n := range g.nodes {
+		before += n.Stats().Served
+	}
+	_ = missing
+	for a := range 2 {
+		for b := 2; b < 4; b++ {
+			g.link(a, b, true)
+		}
+	}
+	require.LessOrEqual(t, g.settle(time.Second), 20*time.Millisecond)
+	served := uint64(0)
+	for _, n := range g.nodes {
+		served += n.Stats().Served
+		require.LessOrEqual(t, n.Stats().Pulls, uint64(4))
+	}
+	// Each node lacked ten blocks of 10 messages of 100 bytes.
+	lacked := uint64(4 * 10 * (10*101 + 320))
+	require.LessOrEqual(t, float64(served-before), 1.2*float64(lacked))
+}
+
+func TestFarBranchesOfAForkSync(t *testing.T) {
+	g := newGroup(t, 2, 1)
+	evil := newForger(testKey(50), "test", 1)
+	raw, first := evil.block(body{}, "genesis")
+	g.tell(0, evil, raw)
+	g.tell(1, evil, raw)
+	for k := range 2 { // two long branches, each of which one node has alone
+		tip := first
+		for i := range 700 + 300*k {
+			raw, b := evil.block(tip.after(), fmt.Sprint(k, i))
+			tip = b
+			g.tell(k, evil, raw)
+		}
+	}
+	g.link(0, 1, true)
+	g.settle(10 * time.Second)
+	require.EqualValues(t, 1701, g.nodes[0].Len())
+	for _, n := range g.nodes {
+		require.LessOrEqual(t, n.Stats().Pulls, uint64(3))
+	}
+}
+
+func TestMissingParentsAreFetched(t *testing.T) {
+	// 1 hears of 0's words only by what 2 says after them.
+	g := newGroup(t, 3, 1)
+	g.link(0, 2, true)
+	g.link(1, 2, true)
+	g.run(20 * time.Millisecond)
+	g.loss = 1 // no beats
+	g.say(0, "question")
+	g.run(5 * time.Millisecond)
+	g.say(2, "answer")
+	g.run(200 * time.Millisecond)
+	require.EqualValues(t, 2, g.nodes[1].Len())
+	require.Zero(t, g.nodes[1].Stats().Pulls)
+	// Further back than is asked for one by one.
+	for i := range 400 {
+		g.say(0, fmt.Sprint("words ", i))
+	}
+	g.run(5 * time.Millisecond)
+	g.say(2, "again")
+	g.run(time.Second)
+	require.EqualValues(t, 403, g.nodes[1].Len())
+	require.EqualValues(t, 1, g.nodes[1].Stats().Pulls)
+}
+
+func TestManyHeadsAreMerged(t *testing.T) {
+	g := newGroup(t, 2, 1)
+	a := g.nodes[0]
+	for i := range 100 {
+		f := newForger(testKey(100+i), "test", 1)
+		raw, _ := f.block(body{}, "hello")
+		a.Step(g.now, Key{}, &Blocks{Frames: [][]byte{raw}})
+	}
+	g.pump(a)
+	require.Len(t, a.heads, 100)
+	t.Run("by a message", func(t *testing.T) {
+		g.say(0, "all of you")
+		require.Len(t, a.heads, 1)
+		modelOf(t, a.Memory).checkOrder(t)
+		last := modelOf(t, a.Memory)[a.blocks.n-1]
+		require.EqualValues(t, 4, last.n, "genesis and two merges swallow 32 heads each, then the message")
+		require.EqualValues(t, 1, last.first)
+	})
+	t.Run("by nobody in particular", func(t *testing.T) {
+		for i := range 10 {
+			f := newForger(testKey(300+i), "test", 1)
+			raw, _ := f.block(body{}, "hello")
+			a.Step(g.now, Key{}, &Blocks{Frames: [][]byte{raw}})
+		}
+		require.Len(t, a.heads, 11)
+		g.pump(a)
+		g.run(10 * time.Second)
+		require.Len(t, a.heads, 1)
+		require.EqualValues(t, 111, a.Len())
+	})
+}
+
+func TestPeersAtOnePlaceShareAMessage(t *testing.T) {
+	g := newGroup(t, 4, 1)
+	for b := 1; b < 4; b++ {
+		g.link(0, b, true)
+	}
+	g.run(50 * time.Millisecond)
+	n := g.nodes[0]
+	fill(n.Memory, 5000, 100)
+	var got [3][]*Blocks
+	for k := range got {
+		for {
+			next := n.Next(g.now, g.nodes[k+1].name())
+			if next == nil {
+				break
+			}
+			m, ok := next.(*Blocks)
+			if !ok {
+				continue
+			}
+			size := 0
+			for _, f := range m.Frames {
+				size += len(f)
+			}
+			require.LessOrEqual(t, size, sendBytes)
+			got[k] = append(got[k], m)
+		}
+	}
+	require.Len(t, got[0], 4)
+	for i := range got[0] {
+		require.Same(t, got[0][i], got[1][i])
+		require.Same(t, got[0][i], got[2][i])
+	}
+}
+
+func TestAFloodOfOrphansStarvesNobody(t *testing.T) {
+	g := newGroup(t, 3, 1)
+	g.mesh(true)
+	g.run(20 * time.Millisecond)
+	evil := newForger(testKey(50), "test", 1)
+	raw, first := evil.block(body{}, "hello")
+	g.tell(0, evil, raw)
+	for i := range 6000 { // blocks whose parents do not exist
+		x := first.after()
+		x.n, x.prev = uint64(i)+5, Hash{byte(i), byte(i >> 8)}
+		raw, _ := evil.block(x, "orphan")
+		g.tell(0, evil, raw)
+	}
+	require.Equal(t, 4096, g.nodes[0].Stats().Pending)
+	// An honest answer that overtakes its question still finds room.
+	g.link(0, 1, false)
+	g.say(1, "question")
+	g.run(5 * time.Millisecond)
+	g.say(2, "answer")
+	g.run(5 * time.Second)
+	for m := range g.nodes[0].Deliveries(1) {
+		require.Contains(t, []string{"question", "answer"}, string(m.Data))
+	}
+	require.EqualValues(t, 3, g.nodes[0].Len())
+	g.run(time.Minute)
+	require.Zero(t, g.nodes[0].Stats().Pending, "what never comes is given up")
+}
+
+func TestStable(t *testing.T) {
+	g := newGroup(t, 3, 1)
+	g.link(0, 1, true)
+	g.run(20 * time.Millisecond)
+	id := g.say(0, "one")
+	g.run(100 * time.Millisecond)
+	require.Zero(t, g.nodes[0].Stable(id.Writer), "a member has no link")
+	g.link(0, 2, true)
+	g.link(1, 2, true)
+	g.run(100 * time.Millisecond)
+	for _, n := range g.nodes {
+		require.EqualValues(t, 1, n.Stable(id.Writer), n.i)
+	}
+	t.Run("soon", func(t *testing.T) {
+		id := g.say(0, "two")
+		g.run(40 * time.Millisecond)
+		for _, n := range g.nodes {
+			require.EqualValues(t, 2, n.Stable(id.Writer))
+			told := uint64(0)
+			for _, r := range n.ready {
+				for _, s := range r.Stable {
+					require.Greater(t, s.N, told)
+					told = s.N
+				}
+			}
+			require.EqualValues(t, 2, told)
+		}
+	})
+	t.Run("without one that left", func(t *testing.T) {
+		g.crash(2, 0)
+		id := g.say(0, "three")
+		g.run(100 * time.Millisecond)
+		require.EqualValues(t, 2, g.nodes[0].Stable(id.Writer))
+		for _, n := range g.nodes[:2] {
+			n.SetPeers(g.now, g.members()[:2])
+			g.pump(n)
+			require.EqualValues(t, 3, n.Stable(id.Writer))
+		}
+	})
+	t.Run("never back", func(t *testing.T) {
+		for _, n := range g.nodes[:2] {
+			n.SetPeers(g.now, append(g.members(), Key{9}))
+			require.EqualValues(t, 3, n.Stable(id.Writer))
+		}
+	})
+}
+
+func TestBeatsAreFewAndTellInTime(t *testing.T) {
+	g := newGroup(t, 4, 1)
+	g.mesh(true)
+	g.run(time.Second)
+	g.beat = g.now.Add(time.Hour) // only those that are asked for
+	n := g.nodes[0]
+	n.said = 0
+	for range 1000 {
+		g.say(0, "busy")
+		g.run(2 * time.Millisecond)
+	}
+	require.LessOrEqual(t, n.said, 11)
+	require.GreaterOrEqual(t, n.said, 4)
+	took := g.settle(time.Second)
+	for g.now.Before(g.now.Add(time.Second)) {
+		all := true
+		for _, a := range g.nodes {
+			for _, b := range g.nodes {
+				d, ok := a.PeerDigest(b.name())
+				all = all && ok && d == a.Digest()
+			}
+		}
+		if all || took > time.Second {
+			break
+		}
+		g.run(5 * time.Millisecond)
+		took += 5 * time.Millisecond
+	}
+	require.LessOrEqual(t, took, 60*time.Millisecond, "all see that all have all")
+}
