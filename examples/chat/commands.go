@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strconv"
@@ -31,7 +32,7 @@ func init() {
 		{"join", "room", "go to a room, and follow it from now on", (*line).joinRoom},
 		{"rooms", "", "the rooms of the history", (*line).listRooms},
 		{"history", "[n]", "the last n messages of the room (20)", (*line).history},
-		{"search", "words", "messages that contain this", (*line).search},
+		{"search", "words", "messages that contain these words", (*line).search},
 		{"digest", "", "the digest of your history, and who shares it", (*line).digest},
 		{"elect", "", "elect a coordinator now", (*line).elect},
 		{"clear", "", "clear the screen", (*line).clear},
@@ -218,23 +219,22 @@ func (l *line) history(arg string) error {
 	l.mu.Lock()
 	room := l.room
 	l.mu.Unlock()
-	return l.found(room, n, func(p2pchat.Message) bool { return true })
+	l.list(l.node.History(room).Backwards(), n)
+	return nil
 }
 
 func (l *line) search(words string) error {
-	words = strings.ToLower(words)
-	return l.found("", 20, func(m p2pchat.Message) bool { return contains(m, words) })
+	l.list(l.node.History("").Search(words), 20)
+	return nil
 }
 
-// found prints the last n messages of a room that fit.
-func (l *line) found(room string, n int, fits func(p2pchat.Message) bool) error {
+// list prints the first n of the messages, the newest of which comes first, in
+// the history's order.
+func (l *line) list(messages iter.Seq[p2pchat.Message], n int) {
 	var list []p2pchat.Message
-	for m := range l.node.History(room).Backwards() {
-		if len(list) == n {
+	for m := range messages {
+		if list = append(list, m); len(list) == n {
 			break
-		}
-		if fits(m) {
-			list = append(list, m)
 		}
 	}
 	slices.Reverse(list)
@@ -250,7 +250,6 @@ func (l *line) found(room string, n int, fits func(p2pchat.Message) bool) error 
 		}
 		l.printf("  %6d  %s  %s%s", m.Pos+1, m.Sent.Local().Format(clock), in, said(m))
 	}
-	return nil
 }
 
 func (l *line) digest(string) error {

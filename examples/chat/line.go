@@ -218,6 +218,9 @@ func count(n int, one, many string) string {
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
 
 func (l *line) event(e p2pchat.Event) {
+	if l.ctx.Err() != nil {
+		return // who leaves does not care for the group any more
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	self := l.node.Self()

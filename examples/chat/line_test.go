@@ -78,6 +78,7 @@ func TestTwoTalk(t *testing.T) {
 	b.shows("ada#1: up here")
 	b.write("/nick robert")
 	a.shows("bob#2 is now robert#2")
+	b.shows("bob#2 is now robert#2")
 	b.write("/elect")
 	a.shows("robert#2 is coordinator (term 3), ")
 	b.shows("you are coordinator (term 3), ")

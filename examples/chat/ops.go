@@ -292,10 +292,10 @@ func (p *page) add(msg p2pchat.Message) bool {
 	return true
 }
 
-// search returns the latest messages that contain a text, in the history's
-// order.
+// search returns the latest messages that contain all words of q, in the
+// history's order.
 func (m *machine) search(c *command) (any, error) {
-	if c.Q == nil || *c.Q == "" {
+	if c.Q == nil || strings.TrimSpace(*c.Q) == "" {
 		return nil, badArg("search needs q")
 	}
 	page := page{limit: 100}
@@ -305,9 +305,8 @@ func (m *machine) search(c *command) (any, error) {
 		}
 	}
 	d := itemsData{Items: []msgBody{}}
-	want := strings.ToLower(*c.Q)
-	for msg := range m.node.History("").Backwards() {
-		if contains(msg, want) && !page.add(msg) {
+	for msg := range m.node.History("").Search(*c.Q) {
+		if !page.add(msg) {
 			d.More = true
 			break
 		}
@@ -315,11 +314,6 @@ func (m *machine) search(c *command) (any, error) {
 	slices.Reverse(page.items)
 	d.Items = append(d.Items, page.items...)
 	return d, nil
-}
-
-// contains reports whether the message contains a text in lower case.
-func contains(msg p2pchat.Message, lower string) bool {
-	return strings.Contains(strings.ToLower(string(msg.Data)), lower)
 }
 
 func (m *machine) subscribe(c *command) (any, error)   { return m.setSubscribed(c, true) }
