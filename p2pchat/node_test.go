@@ -37,7 +37,7 @@ type world struct {
 func in(t *testing.T, cfg memnet.Config, f func(w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Hour)
 		w := &world{T: t, net: memnet.New(cfg), ctx: ctx}
 		defer func() {
 			cancel()
@@ -627,5 +627,51 @@ func TestRoomsAndSearch(t *testing.T) {
 		require.Equal(t, []string{"The quick brown fox"}, found("lobby", "brown"))
 		require.Empty(t, found("lobby", "sugar"))
 		require.Empty(t, found("", " "))
+	})
+}
+
+// Two halves live apart for a day, each with a reader that started long before.
+// Every reader sees every message exactly once, across the merge.
+func TestADayApart(t *testing.T) {
+	in(t, memnet.Config{Seed: 19, Delay: time.Millisecond}, func(w *world) {
+		w.join(4, p2pchat.WithTiming(membership.Classic()))
+		w.wait(w.nodes, holds(4, 0))
+		ctx, cancel := context.WithCancel(w.ctx)
+		defer cancel()
+		seen := make([]map[p2pchat.MessageID]int, 4)
+		done := make(chan struct{}, 4)
+		for i, n := range w.nodes {
+			seen[i] = make(map[p2pchat.MessageID]int)
+			go func() {
+				for m := range n.Messages(ctx, p2pchat.FromStart) {
+					seen[i][m.ID]++
+				}
+				done <- struct{}{}
+			}()
+		}
+		w.net.Partition(w.addrs(1, 2), w.addrs(3, 4))
+		for i := range 24 * 30 {
+			for j, n := range w.nodes {
+				w.send(n, fmt.Sprintf("%d.%d", j, i))
+			}
+			<-time.After(2 * time.Minute)
+		}
+		for i, n := range w.nodes {
+			require.Equal(t, uint64(2*24*30), n.Status().Digest.N, "node %d", i+1)
+		}
+		w.net.Heal()
+		w.wait(w.nodes, holds(4, 4*24*30))
+		w.same(w.nodes, 4*24*30)
+		synctest.Wait()
+		cancel()
+		for range w.nodes {
+			<-done
+		}
+		for i := range w.nodes {
+			require.Len(t, seen[i], 4*24*30)
+			for id, times := range seen[i] {
+				require.Equal(t, 1, times, "%v at node %d", id, i+1)
+			}
+		}
 	})
 }
