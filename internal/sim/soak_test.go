@@ -23,7 +23,7 @@ var (
 	electorFlag = flag.String("elector", "", "bully or ring; both if empty")
 	profileFlag = flag.String("profile", "", "classic or default timing; both if empty")
 	wireFlag    = flag.Bool("wire", false, "encode and decode every message")
-	logFlag   = flag.Bool("log", false, "print what happens")
+	logFlag     = flag.Bool("log", false, "print what happens")
 )
 
 var algorithms = map[string]election.New{"bully": election.NewBully, "ring": election.NewRing}

@@ -13,16 +13,17 @@ import (
 type watch struct {
 	suspended int64 // when it was suspended last
 	resumed   int64
-	evicted   int64                      // when it last lost its place in the group
-	beat      int64                      // when it last heard any coordinator
-	silent    map[membership.Epoch]int64 // when it last heard of each coordinator, at first or second hand
-	handover  membership.ViewID          // the view whose coordinator handed over to it
-	gone      map[holder]bool            // incarnations that it has proof are gone
+	evicted   int64                       // when it last lost its place in the group
+	beat      int64                       // when it last heard any coordinator
+	silent    map[membership.Epoch]int64  // when it last heard of each coordinator, at first or second hand
+	seq       map[membership.Epoch]uint64 // of the last heartbeat of each
+	handover  membership.ViewID           // the view whose coordinator handed over to it
+	gone      map[holder]bool             // incarnations that it has proof are gone
 	refused   map[netip.AddrPort]bool
 }
 
 func newWatch() watch {
-	return watch{silent: map[membership.Epoch]int64{}, gone: map[holder]bool{}, refused: map[netip.AddrPort]bool{}}
+	return watch{silent: map[membership.Epoch]int64{}, seq: map[membership.Epoch]uint64{}, gone: map[holder]bool{}, refused: map[netip.AddrPort]bool{}}
 }
 
 type holder struct {
@@ -37,7 +38,10 @@ func (o *watch) heard(p *Process, pkt *Packet) {
 	switch b := pkt.Body.(type) {
 	case membership.Heartbeat:
 		o.beat = now
-		o.silent[h.View.Epoch] = now
+		if last := o.seq[h.View.Epoch]; b.Seq == 0 || b.Seq > last {
+			o.silent[h.View.Epoch] = now
+			o.seq[h.View.Epoch] = max(last, b.Seq)
+		} // else it is a copy, or was overtaken, and is no sign of life
 	case membership.Alive:
 		o.silent[b.Epoch] = max(o.silent[b.Epoch], now-int64(b.Age))
 	case membership.Handover:

@@ -34,6 +34,7 @@ func (c *Checker) Read(process string, r io.Reader) error {
 			Term    uint64  `json:"term"`
 			Vid     uint64  `json:"vid"`
 			Coord   uint32  `json:"coord"`
+			Size    int     `json:"size"`
 			Members []*peer `json:"members"`
 			Cause   string  `json:"cause"`
 		}
@@ -51,6 +52,9 @@ func (c *Checker) Read(process string, r io.Reader) error {
 		}
 		if slices.Contains(e.Members, nil) {
 			return fmt.Errorf("trace of %s, line %d: a view with a member that is null", process, n)
+		}
+		if len(e.Members) < e.Size {
+			continue // all of them did not fit a line
 		}
 		i := slices.IndexFunc(e.Members, func(p *peer) bool { return p.ID == e.Coord })
 		if i < 0 {

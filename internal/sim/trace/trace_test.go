@@ -119,7 +119,7 @@ const (
 	hexB = "0b000000000000000000000000000000"
 )
 
-func line(node string, term, vid, coord string, members string) string {
+func line(node, term, vid, coord, members string) string {
 	return `{"v":1,"node":"` + node + `","ev":"view","term":` + term + `,"vid":` + vid + `,"coord":` + coord + `,"members":` + members + `,"cause":"join"}` + "\n"
 }
 
@@ -138,10 +138,13 @@ func TestReadJSON(t *testing.T) {
 	require.Equal(t, "S2", v.Property)
 	require.ErrorContains(t, err, "b2, line 1")
 
+	require.NoError(t, c.Read("c", strings.NewReader(`{"ev":"view","node":"`+hexA+`","term":1,"vid":2,"coord":1,"size":2,"members":[{"id":1,"node":"`+hexA+`"}]}`+"\n")), "a part of the members only")
+
 	for name, bad := range map[string]string{
 		"no JSON":           "view\n",
 		"no such member":    line(hexA, "1", "3", "7", both),
-		"no coordinator":    `{"ev":"view","node":"` + hexA + `","term":1,"vid":1,"members":[]}` + "\n",
+		"no coordinator":    line(hexA, "1", "3", "7", both),
+		"a peer as coord":   line(hexA, "1", "3", `{"id":1}`, both),
 		"a null member":     line(hexA, "1", "3", "1", "[null]"),
 		"a key of 15 bytes": line(hexA[2:], "1", "3", "1", both),
 		"a key of text":     line("zz"+hexA[2:], "1", "3", "1", both),
