@@ -74,7 +74,8 @@ type Elector interface {
 	// on as it is, with the candidates it has; but a candidacy that was only
 	// postponed because the round was begun as Invited starts now if the new
 	// one is not. A round with another base replaces the one that runs. If
-	// Self is no candidate, nothing starts.
+	// Self is no candidate, nothing starts. Candidates may be reused when Begin
+	// has returned.
 	Begin(now time.Time, r Round)
 
 	// Step takes one message of another member. live says that the caller

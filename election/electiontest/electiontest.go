@@ -72,6 +72,23 @@ func Run(t *testing.T, create election.New) {
 			require.Zero(t, e.Ready())
 		}
 	})
+	t.Run("Candidates may be reused after Begin", func(t *testing.T) {
+		for id := 1; id <= 5; id++ {
+			r := round(id, 5, true)
+			kept, reused := create(election.Config{}), create(election.Config{})
+			kept.Begin(start, r)
+			r.Candidates = slices.Clone(r.Candidates)
+			reused.Begin(start, r)
+			clear(r.Candidates)
+			require.Equal(t, kept.Ready(), reused.Ready())
+			for _, m := range messages(round(id, 5, true)) {
+				kept.Step(start, m, false)
+				reused.Step(start, m, false)
+				require.Equal(t, kept.Ready(), reused.Ready())
+				require.Equal(t, kept.Deadline(), reused.Deadline())
+			}
+		}
+	})
 	t.Run("Cancel silences", func(t *testing.T) {
 		for id := 1; id <= 5; id++ {
 			for _, invited := range []bool{true, false} {
