@@ -73,7 +73,8 @@ func (v view) ids() (ids []int) {
 type group struct {
 	t     *testing.T
 	flags []string
-	nodes []*node
+	all   []*node           // that were started
+	nodes []*node           // that the test goes on with
 	sent  map[string]string // text of each message sent, by its key
 }
 
@@ -101,7 +102,7 @@ func newGroup(t *testing.T, flags []string) *group {
 	g := &group{t: t, flags: flags, sent: map[string]string{}}
 	t.Cleanup(func() {
 		var c trace.Checker
-		for _, n := range g.nodes {
+		for _, n := range g.all {
 			var lines bytes.Buffer
 			for _, e := range n.Events() {
 				lines.Write(append(e.Line, '\n'))
@@ -115,13 +116,13 @@ func newGroup(t *testing.T, flags []string) *group {
 // start starts one more process, on this host if host is nil.
 func (g *group) start(host *lab.Host) *node {
 	g.t.Helper()
-	name := fmt.Sprintf("n%d", len(g.nodes)+1)
+	name := fmt.Sprintf("n%d", len(g.all)+1)
 	n := &node{g: g, Process: lab.Start(g.t, lab.Config{
 		Path: lab.Build(g.t, "github.com/seed-885536be/p2p/examples/chat"),
 		Args: append([]string{"-json", "-nick", name}, g.flags...),
 		Host: host, Name: name,
 	})}
-	g.nodes = append(g.nodes, n)
+	g.all, g.nodes = append(g.all, n), append(g.nodes, n)
 	return n
 }
 
