@@ -108,7 +108,7 @@
 //	R5   Participant  Begin with the same base                     nothing
 //	R6   Notified     ELECTION from a higher candidate             Participant; timer = lap
 //	R7   Participant  ELECTION from a higher candidate             timer = lap, at most 3 times for each own TOKEN
-//	R8   any          TOKEN while live                             TOKEN_ACK and nothing else
+//	R8   any          TOKEN while live                             TOKEN_ACK; the token is kept
 //	R9   any          TOKEN of another base, member or             TOKEN_ACK that refuses
 //	                  incarnation
 //	R10  any          TOKEN otherwise, also when it came before    TOKEN_ACK; then one of R11 to R16
@@ -133,10 +133,12 @@
 //	R27  Notified,    timer                                        as R3
 //	     Participant
 //	R28  any          Cancel, or Begin with another base           Idle
+//	R29  Idle         Begin, with tokens of the base kept for at   after R2 or R3, as if they came now: one of
+//	                  most TCoord                                  R11 to R16 each
 //
 // Handing on and look-ahead are states of one token at one member. They end
 // with the token's candidate: behind it nobody would let the token pass. A
-// member has 8 tokens under way at most and swallows others. Without losses an
+// member has 8 tokens under way at most, keeps 8, and swallows others. Without losses an
 // election takes about two messages a member, and the time of one lap; above
 // some 64 members Bully is the better choice.
 //

@@ -11,7 +11,7 @@ const (
 	firstLook    = 2 // successors asked in the first step of a look-ahead
 	maxLaps      = 5 // doublings of the time that a lap may take
 	seenAttempts = 8 // attempts remembered of each candidate
-	maxHops      = 8 // tokens under way to the successor; others are swallowed
+	maxHops      = 8 // tokens under way to the successor, or kept; others are swallowed
 )
 
 // ringState is a state of the Ring table in the package documentation.
@@ -33,6 +33,16 @@ type ring struct {
 	laps    int    // tokens of its own in this round
 	seen    map[int]*attempts
 	hops    []hop // tokens that nobody has taken yet, at most one of each candidate
+
+	kept []keptToken // of one base, for the next round
+}
+
+// keptToken is a TOKEN that ended here because the coordinator was heard. If it
+// turns out to be gone right after, the lap need not be lost: all members find
+// out at about the same time, but not in the order of the ring.
+type keptToken struct {
+	token Message
+	at    time.Time
 }
 
 // attempts are the last attempts of one candidate that arrived here.
@@ -84,7 +94,7 @@ func NewRing(c Config) Elector { return &ring{round: newRound(c)} }
 // Name implements Elector.
 func (r *ring) Name() string { return "ring" }
 
-// Begin implements Elector. Rows R1 to R5, and R28.
+// Begin implements Elector. Rows R1 to R5, R28 and R29.
 func (r *ring) Begin(now time.Time, n Round) {
 	if r.runs(n.Base) {
 		if !n.Invited && r.state == ringNotified {
@@ -95,13 +105,21 @@ func (r *ring) Begin(now time.Time, n Round) {
 	r.Cancel()
 	switch {
 	case !r.start(n):
+		return
 	case len(r.candidates) == 1:
 		r.elected()
+		return
 	case n.Invited && r.pos > 0:
 		r.state, r.timer = ringNotified, now.Add(r.stagger())
 	default:
 		r.initiate(now, true)
 	}
+	for _, k := range r.kept {
+		if r.sender(k.token) != noSuchMember && now.Sub(k.at) <= r.timing.TCoord {
+			r.token(now, k.token)
+		}
+	}
+	r.kept = nil
 }
 
 // Step implements Elector. Rows R6 to R21.
@@ -117,7 +135,10 @@ func (r *ring) Step(now time.Time, m Message, live bool) {
 		}
 	case KindToken:
 		r.acknowledge(m, KindTokenAck, from, live)
-		if !live && from != noSuchMember {
+		switch {
+		case live:
+			r.keep(now, m)
+		case from != noSuchMember:
 			r.token(now, m)
 		}
 	case KindRingProbe:
@@ -174,8 +195,8 @@ func (r *ring) elected() {
 	r.reset()
 }
 
-// reset forgets all but the number of the last token.
-func (r *ring) reset() { *r = ring{round: r.round, attempt: r.attempt} }
+// reset forgets all but the number of the last token, and tokens kept.
+func (r *ring) reset() { *r = ring{round: r.round, attempt: r.attempt, kept: r.kept} }
 
 // initiate sends a token of this node's own on its way. Every one has a number
 // of its own, for members drop what they have seen.
@@ -217,6 +238,16 @@ func (r *ring) acknowledge(m Message, k Kind, from int, live bool) {
 		Kind: k, Base: m.Base, Cand: m.Cand, CandInc: m.CandInc, Attempt: m.Attempt,
 		Refuse: !live && from == noSuchMember,
 	}})
+}
+
+// keep keeps a token in place of an earlier one of its candidate. Row R8.
+func (r *ring) keep(now time.Time, m Message) {
+	r.kept = slices.DeleteFunc(r.kept, func(k keptToken) bool {
+		return k.token.Base != m.Base || k.token.Cand == m.Cand
+	})
+	if len(r.kept) < maxHops {
+		r.kept = append(r.kept, keptToken{token: m, at: now})
+	}
 }
 
 // token is a TOKEN of the present round. Rows R11 to R16.

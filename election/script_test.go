@@ -332,6 +332,7 @@ func newGroup(a *arguments) *group {
 // run is one command:
 //
 //	verify ID | all D      a member finds the coordinator gone, or all within D
+//	prove ID               a member has proof that the coordinator is gone
 //	crash ID | crash winner N    now, or the next N winners as they win
 //	cut A B | mend A B     the link from A to B
 //	split A B              all links between the members up to A and those above, up to B
@@ -350,6 +351,8 @@ func (g *group) run(cmd string, a *arguments) []string {
 		} else {
 			g.Verify(a.number())
 		}
+	case "prove":
+		g.Prove(a.number())
 	case "crash":
 		if a.flag("winner") {
 			left := a.number()

@@ -90,6 +90,7 @@ type member struct {
 	alive   bool
 	begun   bool // a round was begun and not yet decided
 	hears   bool // it hears the coordinator of its view, who is gone for others
+	proof   bool // it knows for certain that the coordinator of its view is gone
 	away    bool // it belongs to another group
 	wake    time.Duration
 }
@@ -149,6 +150,13 @@ func (n *Network) Verify(id int) {
 		m.hears = false
 		n.begin(m, false)
 	}
+}
+
+// Prove is Verify by proof, such as a host that answers that no process listens
+// any more. Nobody who still hears the coordinator can contradict it.
+func (n *Network) Prove(id int) {
+	n.members[id-1].proof = true
+	n.Verify(id)
 }
 
 // VerifyAll makes each member find that the coordinator is gone, at a random
@@ -312,7 +320,7 @@ func (n *Network) vouch(from *member, to int) {
 	n.trace("%d→%d ALIVE", from.id, to)
 	base := from.view.base
 	n.deliver(from.id, to, func(m *member) {
-		if m.view.base == base {
+		if m.view.base == base && !m.proof {
 			n.cancel(m)
 		}
 	})
@@ -333,7 +341,7 @@ func (n *Network) install(m *member, v *view) {
 		n.trace("%d follows %d", m.id, v.leader)
 	}
 	n.cancel(m)
-	m.view, m.hears = v, n.members[v.leader-1].alive
+	m.view, m.hears, m.proof = v, n.members[v.leader-1].alive, false
 	if !m.hears {
 		n.detect(m, n.config.Detect+n.jitter(n.config.Timing.RTO))
 	}
