@@ -31,6 +31,7 @@ import (
 // Events like any other.
 type Node struct {
 	cfg config
+	key ed25519.PrivateKey
 	id  PeerID
 
 	mu       sync.Mutex
@@ -74,7 +75,7 @@ func New(opts ...Option) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{
-		cfg: cfg, history: history, id: peerID(key.Public().(ed25519.PublicKey)),
+		cfg: cfg, history: history, key: key, id: peerID(key.Public().(ed25519.PublicKey)),
 		known: make(map[PeerID]Peer), full: make(map[netip.AddrPort][]byte),
 		stable: make(map[causal.WriterID]uint64), subs: make(map[*subscription]struct{}),
 		more: make(chan struct{}), changed: make(chan struct{}),
@@ -186,7 +187,7 @@ func (n *Node) start() error {
 	if err != nil {
 		return err
 	}
-	n.core = core.New(g, n.history, addr)
+	n.core = core.New(g, n.history, n.key, label(n.cfg.transport))
 	n.timer = time.NewTimer(time.Hour)
 	n.driver.Go(n.drive)
 	if n.cfg.logger.Enabled(context.Background(), slog.LevelError) {

@@ -634,7 +634,7 @@ func TestRoomsAndSearch(t *testing.T) {
 // Every reader sees every message exactly once, across the merge.
 func TestADayApart(t *testing.T) {
 	in(t, memnet.Config{Seed: 19, Delay: time.Millisecond}, func(w *world) {
-		w.join(4, p2pchat.WithTiming(membership.Classic()))
+		w.join(4, p2pchat.WithTiming(membership.For(time.Minute, 2*time.Minute)))
 		w.wait(w.nodes, holds(4, 0))
 		ctx, cancel := context.WithCancel(w.ctx)
 		defer cancel()

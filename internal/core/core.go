@@ -1,6 +1,8 @@
 package core
 
 import (
+	"crypto/ed25519"
+	"errors"
 	"net/netip"
 	"slices"
 	"time"
@@ -28,7 +30,7 @@ type Core struct {
 	group *Group
 	log   causal.Log
 	self  membership.Key
-	addr  netip.AddrPort
+	signs *signer
 
 	links map[netip.AddrPort]*link
 	peers map[membership.Key]*link // those of links whose key is known
@@ -93,10 +95,10 @@ type Beat struct {
 // it became a member.
 type Synced struct{}
 
-// New makes a Core. self is the node's endpoint.
-func New(g *Group, log causal.Log, addr netip.AddrPort) *Core {
+// New makes a Core, which signs what it says with key, for the named group.
+func New(g *Group, log causal.Log, key ed25519.PrivateKey, group string) *Core {
 	return &Core{
-		group: g, log: log, self: g.self, addr: addr,
+		group: g, log: log, self: g.self, signs: newSigner(key, group),
 		links: make(map[netip.AddrPort]*link), peers: make(map[membership.Key]*link),
 		drops: make(map[string]uint64),
 	}
@@ -149,8 +151,12 @@ func (c *Core) Flush(now time.Time) error {
 func (c *Core) Handle(now time.Time, e transport.Event) {
 	switch e.Kind {
 	case transport.Datagram, transport.Frame:
-		f, err := decode(e.Frame)
-		if err != nil {
+		f, err := c.open(e)
+		switch {
+		case errors.Is(err, errForged):
+			c.drops["forged"]++
+			return
+		case err != nil:
 			c.drops["malformed"]++
 			return
 		}
@@ -168,6 +174,22 @@ func (c *Core) Handle(now time.Time, e transport.Event) {
 		c.down(now, e)
 	}
 	c.settle(now)
+}
+
+// open checks who sent a frame, and decodes it.
+func (c *Core) open(e transport.Event) (frame, error) {
+	if e.Kind == transport.Frame && len(e.Frame) > 0 && e.Frame[0] >= wireLog {
+		return decode(e.Frame)
+	}
+	b, by, err := c.signs.open(e.Frame)
+	if err != nil {
+		return frame{}, err
+	}
+	f, err := decode(b)
+	if err == nil && f.header.From != by {
+		err = errForged
+	}
+	return f, err
 }
 
 func (c *Core) receive(now time.Time, e transport.Event, f frame) {
@@ -315,7 +337,7 @@ func (c *Core) settle(now time.Time) {
 
 	r := c.log.Ready()
 	if r.SendBeat && len(c.group.View().Members) > 1 {
-		c.out.Out = append(c.out.Out, Out{Group: true, Frame: c.encodeLog(c.log.Beat(now))})
+		c.out.Out = append(c.out.Out, Out{Group: true, Frame: c.signs.sign(c.encodeLog(c.log.Beat(now)))})
 	}
 	for _, k := range r.Peers {
 		if l := c.peers[k]; l != nil {
@@ -369,6 +391,7 @@ func (c *Core) send(now time.Time, s GroupSend) {
 		}
 		f = encodeMembership(s.Header, s.Body, beat)
 	}
+	f = c.signs.sign(f)
 	switch {
 	case !s.Group && (s.Reliable || len(f) > transport.MaxDatagram):
 		l := c.link(s.To)

@@ -16,12 +16,12 @@ import (
 // kind, the header or sender, the body, and after a heartbeat or keep-alive
 // what its sender holds of the history.
 //
-//	membership  kind  membership.Header  body  [causal.Beat]
-//	election    kind  membership.Header  election.Message
-//	log         kind  sender             body
+//	membership  kind  membership.Header  body  [causal.Beat]  trailer
+//	election    kind  membership.Header  election.Message     trailer
+//	log         kind  sender             body                 trailer if it is a datagram
 //
 // The kind is a byte below 128: the package's own kind above the base of the
-// package.
+// package. The trailer is the sender's signature; see sign.go.
 const (
 	wireMembership = 0x00
 	wireElection   = 0x30

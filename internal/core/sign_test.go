@@ -1,0 +1,78 @@
+package core
+
+import (
+	"crypto/ed25519"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-885536be/p2p/causal"
+	"github.com/seed-885536be/p2p/membership"
+	"github.com/seed-885536be/p2p/transport"
+)
+
+func testSigner(seed byte, group string) (*signer, membership.Key) {
+	key := ed25519.NewKeyFromSeed(append(make([]byte, 31), seed))
+	return newSigner(key, group), keyOf(key.Public().(ed25519.PublicKey))
+}
+
+// newTestCore is a node that has not started.
+func newTestCore(t *testing.T, seed byte) *Core {
+	s, key := testSigner(seed, "group")
+	g, err := NewGroup(GroupConfig{Self: membership.Member{Key: key, Inc: 1, Addr: testAddr, Name: "n"}, Rand: rand.New(rand.NewPCG(1, 1))})
+	require.NoError(t, err)
+	log, err := causal.NewMemory(causal.Config{Key: s.key, Group: "group", Rand: rand.NewChaCha8([32]byte{seed})})
+	require.NoError(t, err)
+	return New(g, log, s.key, "group")
+}
+
+func TestFramesAreSigned(t *testing.T) {
+	s, key := testSigner(1, "group")
+	b := s.sign([]byte{1, 2, 3})
+	frame, by, err := s.open(b)
+	require.NoError(t, err)
+	require.Equal(t, []byte{1, 2, 3}, frame)
+	require.Equal(t, key, by)
+
+	other, _ := testSigner(1, "another group")
+	_, _, err = other.open(b)
+	require.ErrorIs(t, err, errForged, "a signature counts in its group only")
+	for i := range len(b) * 8 {
+		flipped := append([]byte{}, b...)
+		flipped[i/8] ^= 1 << (i % 8)
+		_, _, err := s.open(flipped)
+		require.ErrorIs(t, err, errForged, "bit %d", i)
+	}
+	for n := range b {
+		_, _, err := s.open(b[:n])
+		require.ErrorIs(t, err, errForged)
+	}
+}
+
+// A member cannot speak as another, neither by datagram nor by stream.
+func TestNobodySpeaksForAnother(t *testing.T) {
+	c := newTestCore(t, 1)
+	now := time.Unix(1000, 0)
+	c.Step(now, membership.Start{})
+	_ = c.Ready()
+	eve, _ := testSigner(2, "group")
+	_, ada := testSigner(3, "group")
+	head := membership.Header{From: ada, Inc: 5, View: testView}
+
+	forged := eve.sign(encodeMembership(head, membership.Heartbeat{Class: 3, Size: 9}, nil))
+	c.Handle(now, transport.Event{Kind: transport.Datagram, Peer: testAddr, Frame: forged})
+	c.Handle(now, transport.Event{Kind: transport.Frame, Peer: testAddr, Frame: forged})
+	beat := encodeLog(sender{From: ada, Inc: 5}, testBeat)
+	c.Handle(now, transport.Event{Kind: transport.Datagram, Peer: testAddr, Frame: eve.sign(beat)})
+	c.Handle(now, transport.Event{Kind: transport.Datagram, Peer: testAddr, Frame: beat})
+	drops := map[string]uint64{}
+	c.Drops(drops)
+	require.Equal(t, map[string]uint64{"forged": 4}, drops)
+	require.Empty(t, c.Ready())
+
+	honest, _ := testSigner(3, "group")
+	c.Handle(now, transport.Event{Kind: transport.Datagram, Peer: testAddr, Frame: honest.sign(encodeMembership(head, membership.Heartbeat{Class: 3, Size: 9}, nil))})
+	require.NotEmpty(t, c.Ready().Notes, "the same words from whom they claim to be")
+}
