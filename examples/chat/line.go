@@ -30,8 +30,9 @@ type line struct {
 	settings    settings
 	in          io.Reader
 	err         io.Writer
-	echo        bool // the terminal does not show what was typed: we do
-	interactive bool // output is a terminal
+	echo        bool          // the terminal does not show what was typed: we do
+	interactive bool          // output is a terminal
+	welcomed    chan struct{} // closed when the person knows to be a member
 
 	mu    sync.Mutex // guards all below, and the output
 	out   io.Writer
@@ -44,7 +45,7 @@ func newLine(s *session, set settings, in io.Reader, out, err io.Writer) *line {
 	l := &line{
 		session: s, settings: set, in: in, out: out, err: err,
 		echo: !isTerminal(in), interactive: isTerminal(out),
-		room: set.room, rooms: map[string]bool{set.room: true},
+		welcomed: make(chan struct{}), room: set.room, rooms: map[string]bool{set.room: true},
 	}
 	return l
 }
@@ -278,17 +279,22 @@ func (l *line) join(e *p2pchat.JoinEvent) {
 		}
 	case "first":
 		l.printf("  nobody answered -> founding a new group as its coordinator")
-		l.welcome(e)
+		l.welcome()
 	case "sync":
 		l.printf("  taking over the history…")
 	case "ready":
 		l.printf("  joined the group of %s, term %d", show(e.Coordinator), e.Term)
-		l.welcome(e)
+		l.welcome()
 	}
 }
 
-func (l *line) welcome(*p2pchat.JoinEvent) {
+func (l *line) welcome() {
 	l.printf("  you are #%d. type to chat, /help for commands", l.node.Self().ID)
+	select {
+	case <-l.welcomed: // not for the first time
+	default:
+		close(l.welcomed)
+	}
 }
 
 func (l *line) view(e *p2pchat.ViewEvent, self p2pchat.Peer) {
@@ -348,7 +354,7 @@ func (l *line) coordinator(e *p2pchat.CoordinatorEvent, self p2pchat.Peer) {
 // is read before the node is a member.
 func (l *line) input() {
 	select {
-	case <-l.joined:
+	case <-l.welcomed:
 	case <-l.ctx.Done():
 		return
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -91,6 +92,20 @@ func TestTwoTalk(t *testing.T) {
 	require.Equal(t, exitOK, a.exit())
 	require.Empty(t, a.err.String())
 	require.Empty(t, b.err.String())
+}
+
+// TestPiped checks that what is piped in is sent before the end.
+func TestPiped(t *testing.T) {
+	t.Parallel()
+	group := newGroup()
+	a := start(t, group, "-nick", "ada")
+	a.shows("you are #1.")
+	var out bytes.Buffer
+	require.Equal(t, exitOK, run(t.Context(), append(group, "-nick", "bob"), strings.NewReader("one\ntwo"), &out, &out))
+	a.shows("bob#2: one\n")
+	a.shows("bob#2: two\n")
+	a.shows("<-- bob#2 left")
+	require.Regexp(t, `(?s)joined the group of ada#1.*you are #2.*bob#2: one\n.*bob#2: two\n.*you have left\n$`, out.String())
 }
 
 func TestCrashIsSeen(t *testing.T) {

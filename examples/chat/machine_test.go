@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -517,15 +519,55 @@ func (s *stuck) Write(p []byte) (int, error) {
 
 func TestReaderStuck(t *testing.T) {
 	t.Parallel()
-	over := make(chan struct{})
-	t.Cleanup(func() { close(over) })
-	s := &stuck{wrote: make(chan struct{}), until: over}
-	p := startWith(t, s, append(newGroup(), "-json"))
-	<-s.wrote
-	began := time.Now()
-	p.signal()
-	require.Equal(t, exitOK, p.exit())
-	require.Less(t, time.Since(began), 10*time.Second)
+	for _, args := range [][]string{{"-json"}, {"-json", "-vv"}, {"-vv"}} {
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			t.Parallel()
+			over := make(chan struct{})
+			t.Cleanup(func() { close(over) })
+			s := &stuck{wrote: make(chan struct{}), until: over}
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan int, 1)
+			in, w := io.Pipe()
+			defer w.Close()
+			go func() { done <- run(ctx, append(newGroup(), args...), in, s, s) }()
+			<-s.wrote
+			cancel()
+			select {
+			case code := <-done:
+				require.Equal(t, exitOK, code)
+			case <-time.After(patience):
+				require.FailNow(t, "a reader that does not read holds up the end")
+			}
+		})
+	}
+}
+
+// TestData checks that identity and history survive a crash.
+func TestData(t *testing.T) {
+	t.Parallel()
+	group, dir := newGroup(), t.TempDir()
+	a := start(t, group, "-json", "-data", dir)
+	key := a.await(0, "hello", nil)["node"]
+	a.do(`{"op":"wait","for":"ready"}`)
+	m := a.do(`{"op":"send","text":"kept"}`)["m"]
+	a.do(fmt.Sprintf(`{"op":"wait","for":"stable","m":"%s"}`, m))
+
+	var out bytes.Buffer
+	require.Equal(t, exitRuntime, run(t.Context(), append(group, "-data", dir), strings.NewReader(""), &out, &out), "one process at a time")
+	require.Contains(t, out.String(), dir)
+
+	a.write(`{"op":"crash"}`)
+	a.exit()
+	b := start(t, group, "-json", "-data", dir)
+	require.Equal(t, key, b.await(0, "hello", nil)["node"])
+	b.do(`{"op":"wait","for":"ready"}`)
+	require.Equal(t, m, b.do(`{"op":"history"}`)["items"].([]any)[0].(event)["m"])
+	require.Equal(t, true, b.await(0, "msg", func(e event) bool { return e["m"] == m })["backlog"])
+	next := b.do(`{"op":"send","text":"again"}`)["m"]
+	require.NotEqual(t, m, next)
+	b.do(`{"op":"quit"}`)
+	b.exit()
+	checkTranscript(t, b)
 }
 
 func TestVerboseLog(t *testing.T) {

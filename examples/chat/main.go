@@ -60,6 +60,7 @@ type settings struct {
 	ifaces                    []string
 	algorithm                 string
 	heartbeat, timeout        time.Duration
+	data                      string
 	json                      bool
 	log                       string
 	verbose, veryVerbose      bool
@@ -86,6 +87,7 @@ func parseFlags(args []string, out io.Writer) (settings, error) {
 	fs.StringVar(&s.algorithm, "election", "bully", "election `algorithm`: bully or ring")
 	fs.DurationVar(&s.heartbeat, "heartbeat", 500*time.Millisecond, "time between two heartbeats of the coordinator")
 	fs.DurationVar(&s.timeout, "timeout", 2*time.Second, "silence after which the coordinator is presumed dead")
+	fs.StringVar(&s.data, "data", "", "`directory` in which identity and history survive a restart (default: in memory only)")
 	fs.BoolVar(&s.json, "json", false, "machine mode: JSON commands on stdin, JSON events on stdout")
 	fs.StringVar(&s.log, "log", "", "write a structured log to this `file`")
 	fs.BoolVar(&s.verbose, "v", false, "log views and elections, to stderr unless -log is given")
@@ -148,13 +150,17 @@ func (s *settings) options(l logger) []p2pchat.Option {
 	if s.algorithm == "ring" {
 		elector = election.NewRing
 	}
-	return []p2pchat.Option{
+	opts := []p2pchat.Option{
 		p2pchat.WithName(strings.TrimSpace(s.nick)),
 		p2pchat.WithElector(elector),
 		p2pchat.WithTransport(lan.New(lan.Config{Group: s.group, Interfaces: s.ifaces, Listen: s.listen})),
 		p2pchat.WithTiming(membership.For(s.heartbeat, s.timeout)),
 		p2pchat.WithLogger(l.Logger),
 	}
+	if s.data != "" {
+		opts = append(opts, p2pchat.WithDataDir(s.data))
+	}
+	return opts
 }
 
 func defaultNick() string {
@@ -188,11 +194,13 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	defer log.Close()
 	node, err := p2pchat.New(s.options(log)...)
 	if err != nil {
-		return fail(stderr, exitUsage, err)
+		code := exitUsage
+		if store := (*p2pchat.StoreError)(nil); errors.As(err, &store) {
+			code = exitRuntime
+		}
+		return fail(stderr, code, err)
 	}
-	defer node.Close()
-
-	life := newSession(node, log)
+	life := newSession(node)
 	if s.json {
 		life.face = newMachine(life, s, stdin, stdout)
 	} else {
@@ -224,6 +232,8 @@ func exitCode(err error) int {
 		return exitOK
 	case errors.As(err, &network):
 		return exitNoNetwork
+	case errors.Is(err, membership.ErrDuplicateIdentity):
+		return exitRefused
 	}
 	return exitRuntime
 }

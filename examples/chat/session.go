@@ -40,17 +40,15 @@ type ending struct {
 // session is one node's life, from joining the group to leaving it.
 type session struct {
 	node *p2pchat.Node
-	log  logger
 	face face
 
 	ctx    context.Context // ends when the session begins to end
 	cancel context.CancelFunc
-	joined chan struct{} // closed when the node is a member
 	ends   chan ending
 }
 
-func newSession(node *p2pchat.Node, log logger) *session {
-	s := &session{node: node, log: log, joined: make(chan struct{}), ends: make(chan ending, 1)}
+func newSession(node *p2pchat.Node) *session {
+	s := &session{node: node, ends: make(chan ending, 1)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
 }
@@ -99,31 +97,35 @@ func (s *session) run(ctx context.Context) int {
 	e := s.wait(ctx, joining, events)
 	s.cancel()
 	if e.code == exitCrash {
+		within(flushTime, func() { s.node.Close() })
 		return e.code // without a word, as a crash is
 	}
-	if e.graceful {
-		leaving, cancel := context.WithTimeout(context.Background(), leaveTime)
-		if err := s.node.Leave(leaving); err != nil {
-			s.log.Warn("left without an answer", "err", err)
+	within(leaveTime+flushTime, func() {
+		if e.graceful {
+			leaving, cancel := context.WithTimeout(context.Background(), leaveTime)
+			defer cancel()
+			_ = s.node.Leave(leaving) // whatever it says, we go
 		}
-		cancel()
-	}
-	s.node.Close()
-
-	// The group does not wait for us any more; a reader that does not read
-	// must not hold us up for long either.
-	flushed := make(chan struct{})
-	go func() {
-		defer close(flushed)
+		s.node.Close()
 		<-events
 		<-messages
 		s.face.closed(e)
+	})
+	return e.code
+}
+
+// within returns when f does, or after d: who does not read what we write must
+// not keep the process from ending.
+func within(d time.Duration, f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
 	}()
 	select {
-	case <-flushed:
-	case <-time.After(flushTime):
+	case <-done:
+	case <-time.After(d):
 	}
-	return e.code
 }
 
 // wait returns when the session must end.
@@ -139,7 +141,6 @@ func (s *session) wait(ctx context.Context, joining <-chan error, events <-chan 
 				return ending{code: max(exitCode(err), exitRuntime), cause: "failed", err: err}
 			}
 			joining = nil
-			close(s.joined)
 		case <-events:
 			if joining != nil { // Join tells why
 				events = nil
