@@ -103,6 +103,7 @@ type Coordinated struct {
 	rename  int // tries so far
 	depart  *departState
 	relays  relayState
+	teller  Key // who sent the last view that could be adopted
 }
 
 // peer is what a node knows of another member of its view.

@@ -67,7 +67,7 @@
 //	           KEEPALIVE of a stranger                 NOT_MEMBER
 //	           KEEPALIVE with an older view            VIEW
 //	           KEEPALIVE, three beats behind           the member is deaf: unicast to it
-//	           member silent for TMember               PROBE each W/5, then also PROBE_REQ to its witnesses
+//	           member silent for TMember               PROBE each W/10, and PROBE_REQ to its witnesses
 //	           … and after W                           view without it
 //	           member's endpoint refuses               view without it
 //	           stream to a member reset, dial times out  verify it now

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/stretchr/testify/require"
 )
 
 // epoch0 is when every virtual run begins.
@@ -24,10 +26,11 @@ type network struct {
 	nodes []*node
 	delay func() time.Duration
 	// drop decides whether a message is lost.
-	drop  func(from, to *node, s Send) bool
-	trace func(format string, args ...any)
-	check func(n *node, ev Installed)
-	sent  map[Kind]int
+	drop    func(from, to *node, s Send) bool
+	trace   func(format string, args ...any)
+	check   func(n *node, ev Installed)
+	sent    map[Kind]int
+	sending func(from *node, s Send)
 }
 
 type node struct {
@@ -74,6 +77,7 @@ func newNetwork(seed uint64) *network {
 	n.drop = func(*node, *node, Send) bool { return false }
 	n.trace = func(string, ...any) {}
 	n.check = func(*node, Installed) {}
+	n.sending = func(*node, Send) {}
 	return n
 }
 
@@ -222,6 +226,7 @@ func (nd *node) tick(at time.Time) {
 
 func (n *network) transmit(from *node, s Send) {
 	n.sent[s.Packet.Body.Kind()]++
+	n.sending(from, s)
 	for _, to := range n.nodes {
 		if !to.up || to == from || !s.Group && to.addr != s.To || n.drop(from, to, s) {
 			continue
@@ -253,6 +258,31 @@ func (nd *node) resume() {
 	nd.backlog = nil
 	for _, do := range backlog {
 		do()
+	}
+}
+
+// checkInstalled checks what must hold of every view that anybody installs.
+func checkInstalled(t require.TestingT, nd *node, in Installed) {
+	v := in.View
+	require.NoError(t, check(v))
+	require.Positive(t, v.ID.Compare(in.Prev.ID), "views ascend")
+	require.True(t, v.Lists(nd.m.self.Key, nd.m.self.Inc), "it is in each of its views")
+	if in.Prev.Members != nil && v.ID.Epoch == in.Prev.ID.Epoch {
+		require.GreaterOrEqual(t, v.NextID, in.Prev.NextID)
+	}
+	for _, other := range nd.net.nodes {
+		for _, o := range other.views {
+			if o.View.ID == v.ID {
+				require.True(t, o.View.Equal(v), "equal IDs mean equal views")
+			}
+		}
+	}
+	if v.ID.Epoch == in.Prev.ID.Epoch && v.ID.Seq == in.Prev.ID.Seq+1 {
+		for _, m := range v.Members {
+			if old, ok := in.Prev.Find(m.Key); ok {
+				require.Equal(t, old.ID, m.ID, "IDs are kept")
+			}
+		}
 	}
 }
 

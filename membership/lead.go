@@ -34,6 +34,7 @@ type bucket struct {
 }
 
 const (
+	probesInW      = 10   // how often a silent member is asked
 	joinsPerSecond = 20   // that one source may send
 	maxJoiners     = 4096 // waiting at once
 	maxSources     = 4096 // whose rate is watched at once
@@ -432,6 +433,13 @@ func (c *Coordinated) checkMembers(late time.Duration) {
 	if c.state != leading {
 		return
 	}
+	// Where one is silent because a link is cut others will be: they are
+	// verified together, so that they go in one view and not one by one.
+	together := false
+	for _, m := range c.view.Members {
+		p := c.peers[m.Key]
+		together = together || m.Key != c.self.Key && p.verify == nil && c.now.Sub(p.seen) >= p.detector.Patience()
+	}
 	var failed []Departure
 	for _, m := range c.view.Members {
 		if m.Key == c.self.Key {
@@ -440,7 +448,7 @@ func (c *Coordinated) checkMembers(late time.Duration) {
 		p := c.peers[m.Key]
 		v := p.verify
 		if v == nil {
-			if silent := c.now.Sub(p.seen); silent >= p.detector.Patience() {
+			if silent := c.now.Sub(p.seen); silent >= p.detector.Patience() || together && silent >= 2*c.t.H {
 				c.verify(m, "silent")
 			}
 			continue
@@ -476,13 +484,13 @@ func (c *Coordinated) verify(m Member, why string) {
 	c.probe(m, p.verify)
 }
 
-// probe asks a member whether it is well, from the second time on through
-// others as well.
+// probe asks a member whether it is well, every second time through others as
+// well.
 func (c *Coordinated) probe(m Member, v *verification) {
 	v.probes++
-	v.sent, v.next = c.now, c.now.Add(c.t.W/5)
+	v.sent, v.next = c.now, c.now.Add(c.t.W/probesInW)
 	c.to(m.Addr, Probe{Subject: m.Key, Inc: m.Inc, Nonce: v.nonce})
-	if v.probes < 2 {
+	if v.probes%2 != 0 {
 		return
 	}
 	for _, w := range successors(c.view, m.Key, c.t.Witnesses) {

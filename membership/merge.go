@@ -36,11 +36,12 @@ type pendingMerge struct {
 }
 
 const (
-	yieldTries   = 12 // unanswered requests after which a coordinator stops yielding
-	yieldTotal   = 60 // requests, answered or not
-	maxRedirects = 8
-	maxMerging   = 256
-	maxTold      = 256
+	yieldTries    = 12 // unanswered requests after which a coordinator stops yielding
+	yieldTotal    = 60 // requests, answered or not
+	yieldPatience = 3  // unanswered requests after which it tries another way
+	maxRedirects  = 8
+	maxMerging    = 256
+	maxTold       = 256
 )
 
 // rival decides which of two coordinators yields.
@@ -96,16 +97,14 @@ func (c *Coordinated) yieldTo(r rival) {
 		}
 		return
 	}
-	if y != nil && !higher(r.class, r.view.Epoch, y.class, y.view.Epoch) {
-		return
+	if y != nil && y.unanswered < yieldPatience && (y.tries > 0 || !higher(r.class, r.view.Epoch, y.class, y.view.Epoch)) {
+		return // it answers, and redirects us if it yields itself
 	}
-	redirects := 0
-	if y != nil {
-		redirects = y.redirects
-	}
-	c.yield = &yieldState{rival: r, to: r.addr, heard: c.now, redirects: redirects}
+	c.yield = &yieldState{rival: r, to: r.addr, heard: c.now}
 	c.passOn()
-	c.repeatYield()
+	// Where parts meet all that are higher make themselves known at once:
+	// turn to the highest.
+	c.set(timerYield, c.RTO()/2)
 }
 
 // passOn sends those who wanted to be merged into this group to the one that
@@ -137,7 +136,8 @@ func (c *Coordinated) repeatYield() {
 	if c.state != leading || y == nil {
 		return
 	}
-	if y.unanswered >= yieldTries || y.tries >= yieldTotal || c.now.Sub(y.heard) > 2*c.t.TMember || c.depart != nil {
+	if y.unanswered >= yieldTries || y.tries >= yieldTotal || c.depart != nil ||
+		y.unanswered > yieldPatience && c.now.Sub(y.heard) > c.t.TElect {
 		c.stopYielding()
 		return
 	}
@@ -147,7 +147,7 @@ func (c *Coordinated) repeatYield() {
 	y.sent = c.now
 	req := MergeReq{View: c.view, Hash: c.hash, MaxCtr: c.max}
 	small := size(ViewChange{Joined: c.view.Members}) <= maxDatagram
-	relay := y.via.IsValid() && y.unanswered > 3
+	relay := y.via.IsValid() && y.unanswered > yieldPatience
 	if !small && !y.whole && !relay {
 		req.View.Members = nil
 	}
@@ -320,6 +320,7 @@ func (c *Coordinated) onRedirect(h Header, b Redirect) {
 		c.rival(r)
 		if c.yield != nil {
 			c.yield.redirects = redirects
+			c.repeatYield()
 		}
 	}
 }
@@ -360,7 +361,7 @@ func (c *Coordinated) afterAdoption(was state, prev, v View, cause ViewCause) {
 		return
 	}
 	// The old coordinator may not hear the new one.
-	if m, ok := c.member(old); ok && was == following && cause == CauseMerge && old != v.ID.Epoch.Leader {
+	if m, ok := c.member(old); ok && was == following && cause == CauseMerge && old != v.ID.Epoch.Leader && old != c.teller {
 		for _, w := range successors(prev, old, c.t.Witnesses) {
 			if w.Key == c.self.Key {
 				c.stream(m.Addr, c.whole())

@@ -1,6 +1,7 @@
 package membership
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 )
@@ -50,6 +51,20 @@ const (
 	KindForeign
 	KindCall
 )
+
+var kinds = [...]string{KindJoin: "JOIN", KindWelcome: "WELCOME", KindHeartbeat: "HEARTBEAT", KindKeepAlive: "KEEPALIVE",
+	KindViewChange: "VIEW", KindViewReq: "VIEW_REQ", KindNotMember: "NOT_MEMBER", KindSuspect: "SUSPECT", KindAlive: "ALIVE",
+	KindProbe: "PROBE", KindProbeAck: "PROBE_ACK", KindProbeReq: "PROBE_REQ", KindMergeReq: "MERGE_REQ",
+	KindMergeAck: "MERGE_ACK", KindRedirect: "REDIRECT", KindLeave: "LEAVE", KindHandover: "HANDOVER", KindBye: "BYE",
+	KindJoinReject: "JOIN_REJECT", KindRetryAfter: "RETRY_AFTER", KindForeign: "FOREIGN", KindCall: "CALL"}
+
+// String is the kind's name in capitals, as papers and traces write it.
+func (k Kind) String() string {
+	if int(k) < len(kinds) && kinds[k] != "" {
+		return kinds[k]
+	}
+	return fmt.Sprintf("KIND(%d)", uint8(k))
+}
 
 // The bodies. To whom each goes, and what it means:
 type (

@@ -153,7 +153,11 @@ func (c *Coordinated) observe(from netip.AddrPort, h Header, b Body) {
 		}
 		if e := h.View.Epoch; e.Compare(c.view.ID.Epoch) > 0 && e.Leader != c.self.Key {
 			// It follows another coordinator by now, and is not ours to watch.
-			c.query(h.From)
+			switch b.(type) {
+			case ViewChange, Welcome: // brings it
+			default:
+				c.query(h.From)
+			}
 			return
 		}
 		c.markSeen(h.From)

@@ -200,6 +200,7 @@ func (c *Coordinated) adopt(from netip.AddrPort, h Header, v View, cause ViewCau
 		return
 	}
 	me, listed := v.Find(c.self.Key)
+	c.teller = h.From
 	switch {
 	case listed && me.Inc == c.self.Inc:
 		c.install(v, cause, left)
