@@ -43,6 +43,9 @@ func (o *watch) heard(p *Process, pkt *Packet) {
 			o.seq[h.View.Epoch] = max(last, b.Seq)
 		} // else it is a copy, or was overtaken, and is no sign of life
 	case membership.Alive:
+		if mine := p.view.ID; !p.view.Lists(h.From, h.Inc) && (h.View.Epoch != mine.Epoch || h.View.Compare(mine) <= 0) {
+			break // of no fellow, such as one that was evicted and has not noticed
+		}
 		o.silent[b.Epoch] = max(o.silent[b.Epoch], now-int64(b.Age))
 	case membership.Handover:
 		if e := h.View.Epoch; e.Leader == h.From && e.Inc == h.Inc {
