@@ -1,0 +1,82 @@
+// Package causal keeps the history of a group: what was said, by whom, and
+// after what. All nodes that can reach each other, directly or through others,
+// come to hold the same history, in the same order.
+//
+// # Blocks
+//
+// An author's messages are appended in blocks. A block names the author's
+// block before it and the heads, that is, all blocks that nobody had followed
+// yet when it was written, each by its whole hash; so it stands for everything
+// that its author had seen. It is signed once, and the bytes that were signed
+// are kept, stored and passed on as they are. A full block holds hundreds of
+// messages, an idle author's block one.
+//
+// A writer is one incarnation of one peer's log: a chain of blocks 1, 2, 3, …
+// whose messages are numbered 1, 2, 3, … Every start of a log with a Store
+// begins another writer, so that a number is never used twice.
+//
+// The height of a block is 1 + the greatest height of the blocks it follows.
+// It is the only clock, and it is recomputed by everybody: a block that claims
+// another height is refused, and no clock of any machine decides what comes
+// after what.
+//
+// # Two orders
+//
+// Deliveries are the messages in the order in which they arrived here, each
+// after all that it depends on. That order only grows, and differs from node
+// to node. The history has the same messages by (height, wall clock, hash),
+// those of a block together: it is a causal order too, and the same on all
+// nodes that hold the same messages; a message that comes late is inserted
+// where it belongs.
+//
+// # How nodes become equal
+//
+//	what is sent         when                                        what for
+//	Blocks               an author has written, to all linked        live
+//	Beat                 with heartbeats, and when things went quiet  shows what is missing
+//	Pull, Batch, Credit  a link came up, or something stays missing  takes over any difference, in one round
+//	Want, Blocks         a block's parent stays missing              repairs single gaps
+//	Ack                  every 20 ms while blocks arrive              receipts, and what a Beat may miss
+//	Fork                 a writer used a number twice                proof
+//
+// A Pull says for each writer how far its chain is held; what is missing is a
+// suffix of each chain, and is streamed in causal order against credit. A
+// block that came before its parents waits in a bounded buffer. The buffer, the
+// streams and the datagrams may all lose what they hold: what is missing shows
+// in the next Beat or Ack, and is fetched.
+//
+// # What is refused
+//
+// A block is authentic if its signature verifies, or if an authentic block of
+// the same writer names it as the one before. Whether a block is accepted
+// depends on it and on its ancestors alone, so that all nodes decide alike.
+// What is refused changes nothing but a count, by reason, in Stats.Refused:
+//
+//	malformed       not the one encoding of a block, or beyond the limits below
+//	too_large       more than a block can have
+//	known           held already
+//	signature       neither signed nor vouched for
+//	unknown_writer  the writer's key is not known, or the writer is not the key's
+//	links           contradicts the blocks that it follows
+//	height          has another height than it claims
+//	no_payload      came without its messages
+//	pending_full    gave way in the buffer; it comes again
+//	pending_old     its parents never came; it comes again with them
+//	stranger        a message of a node that is neither a member nor linked
+//	too_many_tips   a Pull or an Ack beyond the limit
+//	no_proof        a Fork that proves nothing
+//
+// A writer that signs two blocks with one number forks. Both branches are kept
+// everywhere, and the two blocks are the proof.
+//
+// # Limits
+//
+//	message                      1 MiB (MaxMessage; less by Config.MaxMessage)
+//	block                        63 KiB of messages, or one larger message; 65,536 messages (MaxCount)
+//	heads that a block follows   32 beside the own (MaxDeps); with more, merge blocks come first
+//	Blocks, Batch                128 and 256 KiB, or one block
+//	waiting for parents          4,096 blocks, 8 MiB, 30 s (Config.Pending…)
+//	under way in a Pull          2 MiB (Config.Window)
+//	writers in a Pull or an Ack  65,536
+//	history                      2^32 - 1 blocks, all in memory
+package causal
