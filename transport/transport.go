@@ -28,6 +28,12 @@ type Transport interface {
 	// changes only when the host has lost that address.
 	Addr() netip.AddrPort
 
+	// Group names the group, in the same way at all its nodes and differently
+	// in other groups: what its address and name are, say. It can be called
+	// before Open. Histories are signed for one group, so nodes that name it
+	// differently cannot read each other.
+	Group() string
+
 	// Multicast sends a datagram to all nodes of the group but this one. It
 	// returns a *TooLargeError for a frame over MaxDatagram.
 	Multicast(frame []byte) error
@@ -155,8 +161,6 @@ type Interface struct {
 // network. Stats may be called from any goroutine at any time after Open.
 type Reporter interface {
 	Interfaces() []Interface
-	// Group is the address that newcomers must know, as text.
-	Group() string
 	// Drops counts, by reason, the packets that were refused before they
 	// reached the Handler. The map is the caller's.
 	Drops() map[string]uint64

@@ -49,7 +49,8 @@
 // Whatever cannot be understood is dropped and counted, see Transport.Drops.
 // Connections that do not say hello are closed after two seconds; there are at
 // most 256 of them, and the oldest makes room for a new one. A peer that breaks
-// the protocol loses its connection.
+// the protocol loses its connection. There are at most 4096 peers that connected
+// by themselves, and four connections with each.
 package lan
 
 import (
@@ -118,6 +119,7 @@ const (
 	// before, both have dialed at the same time, and both connections stay.
 	young    = 2 * time.Second
 	maxConns = 4 // with one peer
+	maxPeers = 4096
 
 	lingering  = time.Second            // for a peer to take what was queued before Hangup
 	lastWords  = 200 * time.Millisecond // the same during Close
@@ -395,7 +397,7 @@ func (t *Transport) Group() string { return t.cfg.Group }
 //	oversize       a datagram longer than any
 //	duplicate      a datagram that came before, through another interface as a rule
 //	no_hello       a connection that was silent for two seconds, or ended before it had said hello
-//	overflow       a connection closed because too many had not said hello, or the peer had too many
+//	overflow       a connection closed because there were too many: that had not said hello, of the peer, or of all peers
 func (t *Transport) Drops() map[string]uint64 { return t.drops.report() }
 
 // drop is a reason to refuse a packet.

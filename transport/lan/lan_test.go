@@ -5,14 +5,10 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/seed-885536be/p2p/transport"
 	"github.com/seed-885536be/p2p/transport/lan"
 	"github.com/seed-885536be/p2p/transport/transporttest"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // loopback is the name of the loopback interface.
 var loopback = loopbackName()

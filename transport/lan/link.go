@@ -28,12 +28,13 @@ type link struct {
 	queue   [][]byte
 	bytes   int     // taken and not yet written
 	full    bool    // ErrFull was returned and Writable is owed
-	conns   []*conn // with the peer, the oldest first
-	current *conn   // the one written to
-	hung    bool    // hung up: nothing is reported
-	aborted bool    // the transport closes
-	gone    bool    // over: nothing can be added
-	attempt int     // counts dials
+	conns   []*conn // with the peer, that can be written to, the oldest first
+	reading map[*conn]struct{}
+	current *conn // the one written to
+	hung    bool  // hung up: nothing is reported
+	aborted bool  // the transport closes
+	gone    bool  // over: nothing can be added
+	attempt int   // counts dials
 	dialing bool
 	failed  error // what became of the last dial
 }
@@ -53,7 +54,7 @@ func (t *Transport) Stream(to netip.AddrPort, frame []byte) error {
 	}
 	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
 	for {
-		l := t.link(to, nil)
+		l, _ := t.link(to, nil)
 		if l == nil {
 			return transport.ErrClosed
 		}
@@ -83,45 +84,51 @@ func (t *Transport) Hangup(peer netip.AddrPort) {
 // attach gives a connection that the peer opened to the peer's link.
 func (t *Transport) attach(peer netip.AddrPort, c *conn) {
 	for {
-		l := t.link(peer, c)
+		l, made := t.link(peer, c)
 		if l == nil {
 			c.Close()
 			return
 		}
-		if l.add(c) {
+		if made || l.add(c) {
 			return
 		}
 	}
 }
 
 // link returns the link to a peer, which it makes if there is none; then c, if
-// not nil, is its first connection. It returns nil if the transport is closed.
-func (t *Transport) link(peer netip.AddrPort, c *conn) *link {
+// not nil, is its first connection, as made tells. It returns nil if the transport is closed, or
+// c is from one peer too many.
+func (t *Transport) link(peer netip.AddrPort, c *conn) (l *link, made bool) {
 	t.mu.RLock()
-	l, usable := t.links[peer], t.open && !t.closed
+	l = t.links[peer]
+	usable := t.open && !t.closed
 	t.mu.RUnlock()
 	if !usable {
-		return nil
+		return nil, false
 	}
 	if l != nil {
-		return l
+		return l, false
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
-		return nil
+		return nil, false
 	}
 	if l = t.links[peer]; l != nil {
-		return l
+		return l, false
 	}
-	l = &link{t: t, peer: peer, wake: make(chan struct{}, 1), over: make(chan struct{})}
+	if c != nil && len(t.links) >= maxPeers {
+		t.drops.count(dropOverflow)
+		return nil, false
+	}
+	l = &link{t: t, peer: peer, wake: make(chan struct{}, 1), over: make(chan struct{}), reading: make(map[*conn]struct{})}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	if c != nil {
 		l.conns = []*conn{c}
 	}
 	t.links[peer] = l
 	t.wg.Go(l.run)
-	return l
+	return l, true
 }
 
 var errGone = errors.New("lan: the link is over")
@@ -168,20 +175,22 @@ func (l *link) add(c *conn) bool {
 		}
 		return false
 	}
-	for _, o := range l.conns {
-		if o == c {
-			return true
-		}
-	}
+	begin := l.current != nil
 	for _, o := range l.conns {
 		switch {
 		case o.instance != c.instance:
 			// That process is dead, and another has its port.
 			o.Close()
+			l.remove(o)
 		case !c.dialed && o.age() > young:
 			// The peer dials only without a connection, so this one is none
 			// any more on its side. What it sent is still read.
 			l.replace(o)
+		default:
+			continue
+		}
+		if o == l.current {
+			begin = false // only after Down and Up
 		}
 	}
 	if len(l.conns) >= maxConns {
@@ -189,7 +198,7 @@ func (l *link) add(c *conn) bool {
 		l.conns[0].Close()
 	}
 	l.conns = append(l.conns, c)
-	if l.current != nil {
+	if begin {
 		l.start(c)
 	}
 	return true
@@ -202,6 +211,7 @@ func (l *link) replace(c *conn) {
 	_ = c.SetWriteDeadline(now)
 	_ = c.SetReadDeadline(now.Add(stuck))
 	l.remove(c)
+	l.start(c)
 }
 
 // remove takes a connection from the list.
@@ -221,6 +231,7 @@ func (l *link) start(c *conn) {
 		return
 	}
 	c.started = true
+	l.reading[c] = struct{}{}
 	l.t.wg.Go(func() { l.read(c) })
 }
 
@@ -240,6 +251,7 @@ func (l *link) read(c *conn) {
 	c.Close()
 	l.mu.Lock()
 	l.remove(c)
+	delete(l.reading, c)
 	l.mu.Unlock()
 	c.err = err
 	close(c.done)
@@ -251,11 +263,19 @@ func (l *link) abort() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.aborted = true
+	l.closeConns()
+	l.poke()
+}
+
+// closeConns closes all connections, which ends their readers.
+func (l *link) closeConns() {
 	l.cancel()
 	for _, c := range l.conns {
 		c.Close()
 	}
-	l.poke()
+	for c := range l.reading {
+		c.Close()
+	}
 }
 
 // run is the life of a link.
@@ -294,10 +314,7 @@ func (l *link) run() {
 func (l *link) end() {
 	l.mu.Lock()
 	l.gone = true
-	l.cancel()
-	for _, c := range l.conns {
-		c.Close()
-	}
+	l.closeConns()
 	l.drain()
 	l.mu.Unlock()
 	l.t.mu.Lock()

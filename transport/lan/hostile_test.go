@@ -1,0 +1,451 @@
+package lan_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-885536be/p2p/transport"
+	"github.com/seed-885536be/p2p/transport/lan"
+)
+
+// wait is how long a test waits for what must happen.
+const wait = 20 * time.Second
+
+// events is a Handler whose events a test takes one by one.
+type events struct {
+	t testing.TB
+	c chan transport.Event
+}
+
+func record(t testing.TB) events { return events{t, make(chan transport.Event, 1<<12)} }
+
+func (r events) handle(e transport.Event) { r.c <- e }
+
+func (r events) next() transport.Event {
+	r.t.Helper()
+	select {
+	case e := <-r.c:
+		return e
+	case <-time.After(wait):
+		require.FailNow(r.t, "no event came")
+		return transport.Event{}
+	}
+}
+
+// expect takes the next event and checks it; cause is for Down only.
+func (r events) expect(k transport.Kind, peer netip.AddrPort, cause transport.Cause) transport.Event {
+	r.t.Helper()
+	e := r.next()
+	require.Equal(r.t, fmt.Sprint(k, peer, cause), fmt.Sprint(e.Kind, e.Peer, e.Cause), "%v", e.Err)
+	return e
+}
+
+// hello is the header of a stream, as its layout is documented, of a peer that
+// the test plays.
+func hello(c lan.Config, at netip.AddrPort, instance uint64) []byte {
+	return header(c, 'h', at, instance, 0)
+}
+
+func header(c lan.Config, kind byte, at netip.AddrPort, instance uint64, seq uint32) []byte {
+	b := append([]byte("p2p"), kind, 1, 1)
+	b = binary.BigEndian.AppendUint16(b, at.Port())
+	b = append(b, lan.Label(c)...)
+	b = binary.BigEndian.AppendUint64(b, instance)
+	b = binary.BigEndian.AppendUint32(b, seq)
+	ip := at.Addr().As4()
+	return append(b, ip[:]...)
+}
+
+// fake is a peer that the test plays: a listener where the node can dial it.
+type fake struct {
+	t *testing.T
+	net.Listener
+	at netip.AddrPort
+}
+
+func play(t *testing.T) fake {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { l.Close() })
+	return fake{t, l, l.Addr().(*net.TCPAddr).AddrPort()}
+}
+
+// connect dials a node and sends b.
+func connect(t *testing.T, to netip.AddrPort, b []byte) net.Conn {
+	c, err := net.Dial("tcp4", to.String())
+	require.NoError(t, err)
+	t.Cleanup(func() { c.Close() })
+	require.NoError(t, c.SetDeadline(time.Now().Add(wait)))
+	_, err = c.Write(b)
+	require.NoError(t, err)
+	return c
+}
+
+// answered reads the hello of a node.
+func answered(t *testing.T, c net.Conn) {
+	t.Helper()
+	var b [32]byte
+	_, err := io.ReadFull(c, b[:])
+	require.NoError(t, err)
+	require.Equal(t, "p2ph", string(b[:4]))
+}
+
+// ended waits until the node has closed a connection.
+func ended(t *testing.T, c net.Conn) {
+	t.Helper()
+	_, err := io.Copy(io.Discard, c)
+	if ne, ok := err.(net.Error); ok {
+		require.False(t, ne.Timeout(), "the connection was not closed")
+	}
+}
+
+// drops waits until a node has counted exactly these.
+func drops(t *testing.T, n *lan.Transport, want map[string]uint64) {
+	t.Helper()
+	require.Eventually(t, func() bool { return fmt.Sprint(n.Drops()) == fmt.Sprint(want) }, wait, time.Millisecond, "want %v", want)
+	require.Equal(t, want, n.Drops())
+}
+
+// healthy checks that two nodes can talk.
+func healthy(t *testing.T, a *lan.Transport, ra events, b *lan.Transport, rb events) {
+	t.Helper()
+	require.NoError(t, a.Multicast([]byte("m")))
+	rb.expect(transport.Datagram, a.Addr(), 0)
+	require.NoError(t, a.Stream(b.Addr(), []byte("s")))
+	ra.expect(transport.Up, b.Addr(), 0)
+	rb.expect(transport.Up, a.Addr(), 0)
+	rb.expect(transport.Frame, a.Addr(), 0)
+}
+
+func TestHostileDatagrams(t *testing.T) {
+	t.Parallel()
+	c := config(t)
+	ra, rb := record(t), record(t)
+	a, b := opened(t, c, ra.handle), opened(t, c, rb.handle)
+	from, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	require.NoError(t, err)
+	defer from.Close()
+	at := from.LocalAddr().(*net.UDPAddr).AddrPort()
+	send := func(packets ...[]byte) {
+		for _, p := range packets {
+			_, err := from.WriteToUDPAddrPort(p, a.Addr())
+			require.NoError(t, err)
+		}
+	}
+	good := func(seq uint32) []byte { return append(header(c, 'd', at, 42, seq), "frame"...) }
+	change := func(seq uint32, i int, v byte) []byte {
+		p := good(seq)
+		p[i] = v
+		return p
+	}
+
+	send(good(1))
+	require.Equal(t, "frame", string(ra.expect(transport.Datagram, at, 0).Frame))
+
+	send(good(1))
+	drops(t, a, map[string]uint64{"duplicate": 1})
+	send(nil, []byte("x"), good(2)[:31], change(2, 0, 'q'), change(2, 3, 'h'), change(2, 4, 0), bytes.Repeat([]byte{0xff}, 100))
+	drops(t, a, map[string]uint64{"duplicate": 1, "malformed": 7})
+	later := change(2, 5, 9)
+	later[4] = 2
+	send(later, later[:6])
+	drops(t, a, map[string]uint64{"duplicate": 1, "malformed": 7, "version": 2})
+	other := c
+	other.Name = "another group"
+	send(header(other, 'd', at, 42, 2), change(2, 15, good(2)[15]^1))
+	drops(t, a, map[string]uint64{"duplicate": 1, "malformed": 7, "version": 2, "foreign_group": 2})
+	send(append(good(2), make([]byte, transport.MaxDatagram)...), make([]byte, 9000))
+	drops(t, a, map[string]uint64{"duplicate": 1, "malformed": 7, "version": 2, "foreign_group": 2, "oversize": 2})
+
+	send(good(2))
+	ra.expect(transport.Datagram, at, 0)
+	healthy(t, a, ra, b, rb)
+	require.Empty(t, ra.c)
+}
+
+// Random bytes, and real packets with bits flipped or cut short.
+func TestNoiseChangesNothing(t *testing.T) {
+	t.Parallel()
+	seed := rand.Uint64()
+	defer func() {
+		if t.Failed() {
+			t.Logf("seed %d", seed)
+		}
+	}()
+	r := rand.New(rand.NewPCG(seed, 0))
+	c := config(t)
+	ra, rb := record(t), record(t)
+	a, b := opened(t, c, ra.handle), opened(t, c, rb.handle)
+	from, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	require.NoError(t, err)
+	defer from.Close()
+	at := from.LocalAddr().(*net.UDPAddr).AddrPort()
+	group := netip.MustParseAddrPort(c.Group)
+
+	for i := range 300 {
+		p := make([]byte, r.IntN(100))
+		for i := range p {
+			p[i] = byte(r.Uint32())
+		}
+		if i%2 == 0 {
+			// A bit of what is checked is wrong: magic, kind or label.
+			p = header(c, 'd', at, r.Uint64(), r.Uint32())
+			bit := []int{r.IntN(32), 64 + r.IntN(64)}[r.IntN(2)]
+			p[bit/8] ^= 1 << (bit % 8)
+		}
+		for _, to := range []netip.AddrPort{a.Addr(), group} {
+			_, err := from.WriteToUDPAddrPort(p, to)
+			require.NoError(t, err)
+		}
+		if i%10 == 0 {
+			connect(t, a.Addr(), p).Close()
+		}
+	}
+	healthy(t, a, ra, b, rb)
+	require.Empty(t, ra.c)
+	require.NotEmpty(t, a.Drops())
+}
+
+func TestHostileStreams(t *testing.T) {
+	t.Parallel()
+	c := config(t)
+	ra, rb := record(t), record(t)
+	a, b := opened(t, c, ra.handle), opened(t, c, rb.handle)
+	p := play(t)
+
+	garbage := connect(t, a.Addr(), bytes.Repeat([]byte("GET / HTTP/1.1\r\n"), 10))
+	ended(t, garbage)
+	drops(t, a, map[string]uint64{"malformed": 1})
+
+	other := c
+	other.Name = "another group"
+	foreign := connect(t, a.Addr(), hello(other, p.at, 1))
+	answered(t, foreign) // so that it learns that this is not its peer
+	ended(t, foreign)
+	drops(t, a, map[string]uint64{"malformed": 1, "foreign_group": 1})
+
+	later := hello(c, p.at, 1)
+	later[4], later[5] = 2, 2
+	version := connect(t, a.Addr(), later)
+	answered(t, version)
+	ended(t, version)
+	drops(t, a, map[string]uint64{"malformed": 1, "foreign_group": 1, "version": 1})
+
+	half := connect(t, a.Addr(), hello(c, p.at, 1)[:20])
+	require.NoError(t, half.Close())
+	drops(t, a, map[string]uint64{"malformed": 1, "foreign_group": 1, "version": 1, "no_hello": 1})
+	require.Empty(t, ra.c, "none of them is a peer")
+
+	absurd := connect(t, a.Addr(), append(hello(c, p.at, 1), 0xff, 0xff, 0xff, 0xff))
+	answered(t, absurd)
+	ended(t, absurd)
+	drops(t, a, map[string]uint64{"malformed": 2, "foreign_group": 1, "version": 1, "no_hello": 1})
+	ra.expect(transport.Up, p.at, 0)
+	ra.expect(transport.Down, p.at, transport.Reset)
+	require.NoError(t, p.Close())
+	// The node may have been connecting already; then it was a reset.
+	e := ra.next()
+	require.Contains(t, []transport.Cause{transport.Refused, transport.Timeout}, e.Cause)
+
+	healthy(t, a, ra, b, rb)
+	require.Empty(t, ra.c)
+}
+
+// Silent connections cannot keep peers out, and do not last.
+func TestSilentConnections(t *testing.T) {
+	t.Parallel()
+	c := config(t)
+	ra, rb := record(t), record(t)
+	a, b := opened(t, c, ra.handle), opened(t, c, rb.handle)
+	const many = 300
+	conns := make([]net.Conn, many)
+	for i := range conns {
+		conns[i] = connect(t, a.Addr(), []byte("p2p"))
+	}
+	ended(t, conns[0])
+	require.NoError(t, b.Stream(a.Addr(), []byte("let me in")))
+	rb.expect(transport.Up, a.Addr(), 0)
+	ra.expect(transport.Up, b.Addr(), 0)
+	ra.expect(transport.Frame, b.Addr(), 0)
+	start := time.Now()
+	for _, conn := range conns {
+		ended(t, conn)
+	}
+	require.Less(t, time.Since(start), 10*time.Second)
+	require.Eventually(t, func() bool { d := a.Drops(); return d["no_hello"] == many && d["overflow"] >= many-256 }, wait, time.Millisecond)
+}
+
+// A peer that accepts and says nothing, as a stopped process does.
+func TestSilentPeerIsTimeout(t *testing.T) {
+	t.Parallel()
+	c := config(t)
+	c.DialTimeout = 100 * time.Millisecond
+	ra := record(t)
+	a := opened(t, c, ra.handle)
+	p := play(t)
+	require.NoError(t, a.Stream(p.at, []byte("x")))
+	ra.expect(transport.Down, p.at, transport.Timeout)
+}
+
+// Where another program has taken the port, the peer is gone.
+func TestForeignProgramIsRefused(t *testing.T) {
+	t.Parallel()
+	c := config(t)
+	other := c
+	other.Name = "another group"
+	ra := record(t)
+	a := opened(t, c, ra.handle)
+	later := hello(c, a.Addr(), 7)
+	later[4], later[5] = 2, 2
+	for i, answer := range [][]byte{
+		[]byte("220 mail.example.org ESMTP ready for you\r\n"),
+		hello(other, a.Addr(), 7),
+		later,
+	} {
+		p := play(t)
+		require.NoError(t, a.Stream(p.at, []byte("x")))
+		nc, err := p.Accept()
+		require.NoError(t, err)
+		_, err = nc.Write(answer)
+		require.NoError(t, err)
+		require.Error(t, ra.expect(transport.Down, p.at, transport.Refused).Err, "%d", i)
+		nc.Close()
+	}
+	require.NoError(t, a.Stream(a.Addr(), []byte("to itself")))
+	ra.expect(transport.Down, a.Addr(), transport.Refused)
+}
+
+// A peer that opens a second connection has lost the first.
+func TestPeerOpensAnotherConnection(t *testing.T) {
+	t.Parallel()
+	c := config(t)
+	ra := record(t)
+	a := opened(t, c, ra.handle)
+	p := play(t)
+	frame := func(s string) []byte { return append([]byte{0, 0, 0, byte(len(s))}, s...) }
+	read := func(nc net.Conn) string {
+		t.Helper()
+		r := bufio.NewReader(nc)
+		var n [4]byte
+		_, err := io.ReadFull(r, n[:])
+		require.NoError(t, err)
+		b := make([]byte, n[3])
+		_, err = io.ReadFull(r, b)
+		require.NoError(t, err)
+		return string(b)
+	}
+
+	first := connect(t, a.Addr(), append(hello(c, p.at, 1), frame("one")...))
+	answered(t, first)
+	ra.expect(transport.Up, p.at, 0)
+	ra.expect(transport.Frame, p.at, 0)
+
+	// At first it may be that both dialed at the same time.
+	second := connect(t, a.Addr(), append(hello(c, p.at, 1), frame("two")...))
+	answered(t, second)
+	require.Equal(t, "two", string(ra.expect(transport.Frame, p.at, 0).Frame))
+	require.NoError(t, a.Stream(p.at, []byte("on the first")))
+	require.Equal(t, "on the first", read(first))
+	require.NoError(t, first.Close())
+	ra.expect(transport.Down, p.at, transport.Reset)
+	ra.expect(transport.Up, p.at, 0) // at once: the second is there
+	require.NoError(t, a.Stream(p.at, []byte("on the second")))
+	require.Equal(t, "on the second", read(second))
+
+	// Later it means that the peer has none any more.
+	<-time.After(2100 * time.Millisecond)
+	third := connect(t, a.Addr(), hello(c, p.at, 1))
+	answered(t, third)
+	ra.expect(transport.Down, p.at, transport.Reset)
+	ra.expect(transport.Up, p.at, 0)
+	require.NoError(t, a.Stream(p.at, []byte("on the third")))
+	require.Equal(t, "on the third", read(third))
+	_, err := second.Write(frame("last words"))
+	require.NoError(t, err)
+	require.Equal(t, "last words", string(ra.expect(transport.Frame, p.at, 0).Frame))
+
+	// Another process with the same port: the one before is dead.
+	fourth := connect(t, a.Addr(), append(hello(c, p.at, 2), frame("new")...))
+	answered(t, fourth)
+	ended(t, third)
+	ra.expect(transport.Down, p.at, transport.Reset)
+	ra.expect(transport.Up, p.at, 0)
+	require.Equal(t, "new", string(ra.expect(transport.Frame, p.at, 0).Frame))
+	require.NoError(t, a.Stream(p.at, []byte("on the fourth")))
+	require.Equal(t, "on the fourth", read(fourth))
+	require.Empty(t, ra.c)
+
+	start := time.Now()
+	require.NoError(t, a.Close()) // does not wait for the second, which is still open
+	require.Less(t, time.Since(start), 2*time.Second)
+}
+
+func TestGroupsOnOneAddressDoNotMeet(t *testing.T) {
+	t.Parallel()
+	c := config(t)
+	other := c
+	other.Name = "another group"
+	ra, rb, rc := record(t), record(t), record(t)
+	a, b, stranger := opened(t, c, ra.handle), opened(t, c, rb.handle), opened(t, other, rc.handle)
+	require.NoError(t, stranger.Multicast([]byte("hello?")))
+	require.NoError(t, stranger.Unicast(a.Addr(), []byte("hello?")))
+	require.NoError(t, stranger.Stream(a.Addr(), []byte("hello?")))
+	rc.expect(transport.Down, a.Addr(), transport.Refused)
+	drops(t, a, map[string]uint64{"foreign_group": 3})
+	drops(t, b, map[string]uint64{"foreign_group": 1})
+	healthy(t, a, ra, b, rb)
+	require.Empty(t, ra.c)
+	drops(t, stranger, map[string]uint64{"foreign_group": 2}) // a's answer to the hello, and its multicast
+}
+
+func TestConfigFaults(t *testing.T) {
+	t.Parallel()
+	taken := play(t)
+	for name, c := range map[string]lan.Config{
+		"no multicast address": {Group: "10.0.0.1:7712"},
+		"no port":              {Group: "239.255.0.1:0"},
+		"no address at all":    {Group: "lobby"},
+		"IPv6":                 {Group: "[ff02::1]:7712"},
+		"TTL":                  {TTL: 256},
+		"negative queue":       {Queue: -1},
+		"negative timeout":     {DialTimeout: -1},
+		"listen":               {Listen: "nonsense"},
+		"port is taken":        {Listen: taken.at.String()},
+		"no such interface":    {Interfaces: []string{"no such"}},
+	} {
+		n := lan.New(c)
+		err := n.Open(transport.HandlerFunc(func(transport.Event) {}))
+		require.Error(t, err, name)
+		var ne *transport.NetworkError
+		require.Equal(t, name == "port is taken" || name == "no such interface", errors.As(err, &ne), "%s: %v", name, err)
+		require.NoError(t, n.Close())
+	}
+}
+
+func TestListenFixesTheEndpoint(t *testing.T) {
+	t.Parallel()
+	c := config(t)
+	first := opened(t, c, func(transport.Event) {})
+	at := first.Addr()
+	require.NoError(t, first.Close())
+	ra := record(t)
+	a := opened(t, c, ra.handle)
+	require.NoError(t, a.Stream(at, nil))
+	ra.expect(transport.Down, at, transport.Refused)
+	c.Listen = at.String()
+	rb := record(t)
+	b := opened(t, c, rb.handle)
+	require.Equal(t, at, b.Addr())
+	healthy(t, a, ra, b, rb)
+}
