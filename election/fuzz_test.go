@@ -113,7 +113,7 @@ func (d *driver) check(asked *Message) {
 	if at := d.elector.Deadline(); asked == nil && !at.IsZero() {
 		require.True(d.t, at.After(d.now), "nothing is overdue after Begin and Tick")
 	}
-	require.LessOrEqual(d.t, len(r.Out), 2+(maxHops+1)*len(d.round.Candidates))
+	require.LessOrEqual(d.t, len(r.Out), 2+maxHops*len(d.round.Candidates))
 	for _, o := range r.Out {
 		require.True(d.t, d.begun || r.Won || asked != nil, "who takes no part sends nothing by itself: %v", o)
 		require.Zero(d.t, o.Msg.From, "the caller states the sender")
@@ -122,7 +122,7 @@ func (d *driver) check(asked *Message) {
 		}
 	}
 	if e, ok := d.elector.(*ring); ok {
-		require.LessOrEqual(d.t, len(e.hops), maxHops+1)
+		require.LessOrEqual(d.t, len(e.hops), maxHops)
 		require.LessOrEqual(d.t, len(e.seen), len(e.candidates))
 		for _, h := range e.hops {
 			require.LessOrEqual(d.t, len(h.answers), len(e.candidates))

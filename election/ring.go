@@ -74,7 +74,7 @@ type hop struct {
 	refused bool // somebody is there, but has no part in this election
 
 	from    int      // look-ahead: the first member asked
-	answers []answer // look-ahead: of those asked
+	answers []answer // look-ahead: of those asked; otherwise empty
 }
 
 // answer is what a look-ahead learned of one member.
@@ -306,7 +306,7 @@ func (r *ring) pass(now time.Time, m Message, cand, reach int) {
 			return
 		}
 	}
-	if len(r.hops) >= maxHops && cand != r.pos {
+	if len(r.hops) == maxHops {
 		return
 	}
 	r.hops = append(r.hops, hop{token: m, cand: cand, reach: reach})
@@ -377,7 +377,7 @@ func (r *ring) answered(now time.Time, m Message, from int) {
 			h.refused = true
 			goesOn = r.look(now, h, from+1, firstLook)
 		}
-	case h.to == 0 && from >= h.from && from < h.from+len(h.answers):
+	case from >= h.from && from < h.from+len(h.answers):
 		h.answers[from-h.from] = present
 		if m.Refuse {
 			h.answers[from-h.from], h.refused = refusing, true
