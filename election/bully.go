@@ -77,7 +77,7 @@ func (b *bully) Tick(now time.Time) {
 	switch {
 	case b.state != bullyContend:
 		b.contend(now)
-	case b.tries < b.timing.Tries:
+	case b.tries < b.timing.Tries, b.late(now, b.timer) && b.tries < b.timing.Tries+maxPostponed:
 		b.call(now)
 	default:
 		b.elected()

@@ -64,7 +64,9 @@
 //
 // Of the candidates that answer, the highest wins. That of position 0 wins as
 // soon as it takes part. Times are those of Timing; "position" is the number of
-// candidates ranked above.
+// candidates ranked above. A timer is "late" if it is noticed TCoord or more
+// after its time: then the process was suspended, and that it heard nothing says
+// nothing.
 //
 //	row  state             event                                   action
 //	B1   Idle              Begin, position 0                       Won
@@ -82,8 +84,9 @@
 //	B12  Contend           ANSWER from a higher candidate          Wait; timer = TCoord + random part of RTO
 //	B13  Stagger           timer                                   Contend
 //	B14  Wait              timer                                   Contend
-//	B15  Contend           entry, and timer up to Tries times      ELECTION to the group; timer = RTO
-//	B16  Contend           timer after Tries times                 Won
+//	B15  Contend           entry; timer up to Tries times, or if   ELECTION to the group; timer = RTO
+//	                       late, but not more than 3 times more
+//	B16  Contend           timer otherwise                         Won
 //	B17  any               Cancel, or Begin with another base      Idle
 //
 // If all notice at once, the first ELECTION invites those above it and stops
@@ -123,10 +126,12 @@
 //	R19  handing on   TOKEN_ACK that refuses, from the one tried   look ahead: RING_PROBE to the 2 next
 //	R20  look-ahead   RING_PROBE_OK, and nobody nearer is open     TOKEN to the nearest that does not refuse
 //	R21  look-ahead   all that were asked refuse                   RING_PROBE to the next, twice as many
-//	R22  handing on   HopRTO, up to 5 times                        TOKEN again
-//	R23  handing on   HopRTO after 5 times                         look ahead: RING_PROBE to the 2 next
+//	R22  handing on   HopRTO, up to 5 times, or if late, but not   TOKEN again
+//	                  more than 3 times more
+//	R23  handing on   HopRTO otherwise                             look ahead: RING_PROBE to the 2 next
 //	R24  look-ahead   2 HopRTO, and some are there                 TOKEN to the nearest of them
-//	R25  look-ahead   2 HopRTO, and none is there                  RING_PROBE to the next, twice as many
+//	R25  look-ahead   2 HopRTO, and none is there                  RING_PROBE to the next, twice as many; if late
+//	                                                               to the same again, 3 times at most
 //	R26  handing on,  nobody is left to ask                        own TOKEN: Won, but if any refused not at the
 //	     look-ahead                                                first; another's: dropped, and as R3 if the
 //	                                                               last was silent and did not refuse

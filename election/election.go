@@ -202,7 +202,7 @@ func (t Timing) WithDefaults() Timing {
 		t.RTO = 200 * time.Millisecond
 	}
 	if t.HopRTO <= 0 {
-		t.HopRTO = t.RTO / 5
+		t.HopRTO = max(t.RTO/5, 1)
 	}
 	if t.Stagger <= 0 {
 		t.Stagger = t.RTO / 8

@@ -70,7 +70,7 @@ type hop struct {
 	timer time.Time // when the state below is overdue
 
 	to      int  // whom it was sent to, or 0 during a look-ahead
-	tries   int  // how often
+	tries   int  // how often; in a look-ahead also how often that was late
 	refused bool // somebody is there, but has no part in this election
 
 	from    int      // look-ahead: the first member asked
@@ -326,8 +326,9 @@ func (r *ring) hand(now time.Time, h *hop, to int) {
 // overdue goes on with a hop whose timer has run out, and reports whether there
 // is anything to go on with. Rows R22 to R25.
 func (r *ring) overdue(now time.Time, h *hop) bool {
+	again := r.late(now, h.timer) && h.tries < hopTries+maxPostponed
 	switch {
-	case h.to != 0 && h.tries < hopTries:
+	case h.to != 0 && (h.tries < hopTries || again):
 		r.hand(now, h, h.to)
 	case h.to != 0:
 		return r.look(now, h, h.to+1, firstLook)
@@ -335,6 +336,10 @@ func (r *ring) overdue(now time.Time, h *hop) bool {
 		if i := slices.Index(h.answers, present); i >= 0 {
 			r.hand(now, h, h.from+i)
 			return true
+		}
+		if again {
+			h.tries++
+			return r.look(now, h, h.from, len(h.answers))
 		}
 		return r.look(now, h, h.from+len(h.answers), 2*len(h.answers))
 	}
@@ -362,7 +367,8 @@ func (r *ring) look(now time.Time, h *hop, from, count int) bool {
 // R18 to R21.
 func (r *ring) answered(now time.Time, m Message, from int) {
 	i := slices.IndexFunc(r.hops, func(h hop) bool {
-		return h.token.Cand == m.Cand && h.token.CandInc == m.CandInc && h.token.Attempt == m.Attempt
+		return h.token.Cand == m.Cand && h.token.CandInc == m.CandInc &&
+			(m.Kind == KindRingProbeOK || h.token.Attempt == m.Attempt)
 	})
 	if i < 0 {
 		return

@@ -8,7 +8,7 @@ import (
 
 const (
 	maxStagger    = 16 // positions that differ in Timing.Stagger
-	maxPostponed  = 3  // how often a higher candidate's ELECTION restarts a timer
+	maxPostponed  = 3  // how often a higher candidate's ELECTION, or being late, puts a decision off
 	noSuchMember  = -1
 	fixedSeedHigh = 0x62756c6c79 // for a Config without Rand
 	fixedSeedLow  = 0x72696e67
@@ -117,6 +117,11 @@ func (r *round) stagger() time.Duration {
 	}
 	return d
 }
+
+// late reports whether a timer is noticed so long after its time that the
+// process must have been suspended. What it would have heard meanwhile may wait
+// to be read, so that silence proves nothing.
+func (r *round) late(now, timer time.Time) bool { return now.Sub(timer) >= r.timing.TCoord }
 
 // jitter is a random duration in [0, d).
 func (r *round) jitter(d time.Duration) time.Duration {
