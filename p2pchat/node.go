@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	crand "crypto/rand"
 	"crypto/sha256"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
@@ -48,7 +49,8 @@ type Node struct {
 	own      uint64 // number of the last own message
 	appended bool   // something waits for Flush
 	left     bool   // the goodbye is complete
-	err      error  // why the node ended, if it did not leave
+	err      error  // why the node ended by itself
+	closing  error  // what the store said when it was closed
 	subs     map[*subscription]struct{}
 	more     chan struct{} // closed when messages were delivered
 	changed  chan struct{} // closed when anything changed
@@ -86,7 +88,7 @@ func New(opts ...Option) (*Node, error) {
 
 // openLog makes the log, with what the data directory holds if there is one.
 func openLog(cfg config) (causal.Log, ed25519.PrivateKey, error) {
-	c := causal.Config{Group: label(cfg.transport), Rand: crand.Reader}
+	c := causal.Config{Group: cfg.transport.Group(), Rand: crand.Reader}
 	if cfg.dataDir != "" {
 		return openStored(cfg, c)
 	}
@@ -117,14 +119,6 @@ func openStored(cfg config, c causal.Config) (causal.Log, ed25519.PrivateKey, er
 		return nil, nil, &StoreError{Dir: cfg.dataDir, Err: err}
 	}
 	return l, l.PrivateKey(), nil
-}
-
-// label separates the histories of different groups.
-func label(t transport.Transport) string {
-	if r, ok := t.(transport.Reporter); ok {
-		return r.Group()
-	}
-	return ""
 }
 
 func peerID(pub ed25519.PublicKey) PeerID {
@@ -187,7 +181,7 @@ func (n *Node) start() error {
 	if err != nil {
 		return err
 	}
-	n.core = core.New(g, n.history, n.key, label(n.cfg.transport))
+	n.core = core.New(g, n.history, n.key, n.cfg.transport.Group())
 	n.timer = time.NewTimer(time.Hour)
 	n.driver.Go(n.drive)
 	if n.cfg.logger.Enabled(context.Background(), slog.LevelError) {
@@ -311,7 +305,7 @@ func (n *Node) Leave(ctx context.Context) error {
 	if err == ErrClosed {
 		err = nil
 	}
-	return err
+	return errors.Join(err, n.closing)
 }
 
 // leavePatience is how long Leave waits until all members hold what this node
@@ -320,10 +314,10 @@ const leavePatience = 150 * time.Millisecond
 
 // Close drops out at once, as a crash would: the others find out by
 // themselves. It waits until all goroutines of the node have ended. Closing
-// again does nothing.
+// again does nothing. The error is what the data directory said to the end.
 func (n *Node) Close() error {
 	n.finish(nil)
-	return nil
+	return n.closing
 }
 
 // finish ends the node for the reason err, and waits until that is done.
@@ -354,14 +348,21 @@ func (n *Node) finish(err error) {
 	if n.timer != nil {
 		n.timer.Stop()
 	}
-	if cerr := n.history.Close(); n.err == nil {
-		n.err = cerr
-	}
+	n.closing = n.history.Close()
 	n.broadcast()
 	close(n.more)
 	n.mu.Unlock()
 	n.driver.Wait()
 	close(n.closed)
+}
+
+// Err is why the node ended by itself: the network was lost, say, or another
+// process uses its key (membership.ErrDuplicateIdentity). It is nil while the
+// node goes on, and after Leave or Close.
+func (n *Node) Err() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.err
 }
 
 // Wait returns nil when cond is true of the node's status. It is asked at once
@@ -446,7 +447,7 @@ func (n *Node) Status() Status {
 }
 
 func (n *Node) status() Status {
-	s := Status{Phase: n.phase, Self: n.self(), Group: label(n.cfg.transport), Drops: make(map[string]uint64)}
+	s := Status{Phase: n.phase, Self: n.self(), Group: n.cfg.transport.Group(), Drops: make(map[string]uint64)}
 	if n.core == nil {
 		return s
 	}

@@ -386,8 +386,14 @@ func (t *Transport) closeSockets() {
 // Interfaces implements transport.Reporter.
 func (t *Transport) Interfaces() []transport.Interface { return t.networks.report() }
 
-// Group implements transport.Reporter.
-func (t *Transport) Group() string { return t.cfg.Group }
+// Group implements transport.Transport: the address, and "/" and the name if
+// there is one.
+func (t *Transport) Group() string {
+	if t.cfg.Name == "" {
+		return t.cfg.Group
+	}
+	return t.cfg.Group + "/" + t.cfg.Name
+}
 
 // Drops implements transport.Reporter. The reasons are
 //

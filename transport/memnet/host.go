@@ -144,7 +144,7 @@ func (h *Host) Interfaces() []transport.Interface {
 	return []transport.Interface{{Name: "mem0", Addr: h.addr.Addr(), Used: true}}
 }
 
-// Group implements transport.Reporter.
+// Group implements transport.Transport: a Network is one group.
 func (h *Host) Group() string { return "memnet" }
 
 // Drops implements transport.Reporter. The only reason is "overflow":
