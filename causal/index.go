@@ -221,13 +221,16 @@ const (
 	chunkMin  = 16 << 10
 )
 
+// place is where a frame is kept.
+type place struct{ chunk, off uint32 }
+
 // reserve returns room for n bytes, and where it is. A large frame gets a chunk
 // of its own, and the first chunks are small: neither wastes room.
-func (a *arena) reserve(n int) (p []byte, chunk, off uint32) {
+func (a *arena) reserve(n int) ([]byte, place) {
 	if n > chunkSize/4 {
 		a.chunks = append(a.chunks, make([]byte, n))
 		last := len(a.chunks) - 1
-		return a.chunks[last], uint32(last), 0
+		return a.chunks[last], place{uint32(last), 0}
 	}
 	if a.fill == 0 || cap(a.chunks[a.fill-1])-len(a.chunks[a.fill-1]) < n {
 		size := chunkMin
@@ -240,5 +243,5 @@ func (a *arena) reserve(n int) (p []byte, chunk, off uint32) {
 	c := a.chunks[a.fill-1]
 	at := len(c)
 	a.chunks[a.fill-1] = c[:at+n]
-	return c[at : at+n : at+n], uint32(a.fill - 1), uint32(at)
+	return c[at : at+n : at+n], place{uint32(a.fill - 1), uint32(at)}
 }

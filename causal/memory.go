@@ -302,21 +302,20 @@ func (m *Memory) write(now time.Time, payload []byte, count uint32) {
 	}
 	slices.SortFunc(x.deps, compareRefs)
 
-	raw := x.append(append(m.scratch[:0], make([]byte, frameHead)...))
-	raw[0] = formWhole
-	binary.BigEndian.PutUint16(raw[frameHead-2:], uint16(len(raw)-frameHead))
-	end := len(raw)
-	raw = append(raw, payload...)
-	m.scratch = raw
-	if cap(raw) > 8*flushBytes {
-		m.scratch = nil
-	}
+	head := x.append(m.scratch[:0])
+	m.scratch = head
 	f := &m.woke
-	f.raw, f.payload = raw, raw[end:]
-	f.hash = m.hash.block(sha256.Sum256(payload), raw[frameHead:end])
-	copy(raw[1:], ed25519.Sign(m.cfg.Key, signed(f.hash)))
+	var at place
+	f.raw, at = m.arena.reserve(frameHead + len(head) + len(payload))
+	f.raw[0] = formWhole
+	binary.BigEndian.PutUint16(f.raw[frameHead-2:], uint16(len(head)))
+	end := frameHead + copy(f.raw[frameHead:], head)
+	copy(f.raw[end:], payload)
+	f.payload = f.raw[end:]
+	f.hash = m.hash.block(sha256.Sum256(payload), head)
+	copy(f.raw[1:], ed25519.Sign(m.cfg.Key, signed(f.hash)))
 
-	i := m.insert(f, flagOwn)
+	i := m.insert(f, at, flagOwn)
 	m.me.tip, m.me.n = i+1, x.n
 	m.mine = append(m.mine, i)
 	m.deliverWaiting(f.hash, true)
@@ -345,8 +344,9 @@ func (m *Memory) rotate() error {
 	return nil
 }
 
-// insert delivers a block whose parents, listed in m.parents, are there.
-func (m *Memory) insert(f *frame, flags uint8) uint32 {
+// insert delivers a block whose parents, listed in m.parents, are there, and
+// whose frame is kept at the given place.
+func (m *Memory) insert(f *frame, at place, flags uint8) uint32 {
 	w, ok := m.byID[f.writer]
 	if !ok {
 		w = uint32(len(m.writers))
@@ -357,13 +357,11 @@ func (m *Memory) insert(f *frame, flags uint8) uint32 {
 		}
 	}
 	wr := &m.writers[w]
-	room, chunk, off := m.arena.reserve(len(f.raw))
-	copy(room, f.raw)
 	i := m.blocks.n
 	b := m.blocks.add()
 	*b = block{
 		hash: f.hash, n: f.n, first: f.first, msgs: m.order.msgs, height: f.height, wall: f.wall,
-		chunk: chunk, off: off, size: uint32(len(f.raw)), data: uint32(len(f.raw) - len(f.payload)),
+		chunk: at.chunk, off: at.off, size: uint32(len(f.raw)), data: uint32(len(f.raw) - len(f.payload)),
 		count: f.count, writer: w, flags: flags,
 	}
 	if wr.author == m.self {
@@ -420,7 +418,7 @@ func (m *Memory) insert(f *frame, flags uint8) uint32 {
 	}
 	m.restable(w)
 	if m.store != nil && !m.broken {
-		m.recs = append(m.recs, Record{Frame: room, Own: b.flags&flagOwn != 0})
+		m.recs = append(m.recs, Record{Frame: m.raw(i), Own: b.flags&flagOwn != 0})
 		m.durable = m.durable || b.flags&flagOwn != 0
 	}
 	return i
@@ -600,7 +598,9 @@ func (m *Memory) deliver(f *frame, backlog bool) bool {
 	if backlog {
 		flags = flagBacklog
 	}
-	m.insert(f, flags)
+	room, at := m.arena.reserve(len(f.raw))
+	copy(room, f.raw)
+	m.insert(f, at, flags)
 	return true
 }
 
