@@ -413,6 +413,7 @@ func (c *Coordinated) nextCtr() uint64 { return max(c.max, c.view.ID.Epoch.Ctr) 
 // believable: a single message cannot drive counters to their end.
 func (c *Coordinated) learn(ctr uint64) bool {
 	if ctr >= maxCtr || ctr > c.max && ctr-c.max > maxJump {
+		c.stats.Counter++
 		return false
 	}
 	c.max = max(c.max, ctr)

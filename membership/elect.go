@@ -50,7 +50,6 @@ func (c *Coordinated) campaign(in Campaign) {
 		return
 	}
 	if !c.learn(h.View.Epoch.Ctr) || !c.learn(in.Base.Epoch.Ctr) {
-		c.stats.Counter++
 		return
 	}
 	c.observe(in.From, h, nil)

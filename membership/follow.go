@@ -151,7 +151,6 @@ func (c *Coordinated) heardForeign(from netip.AddrPort, h Header, b Heartbeat) {
 // onNotMember: the group went on without this node.
 func (c *Coordinated) onNotMember(h Header, b NotMember) {
 	if !c.learn(b.Max) {
-		c.stats.Counter++
 		return
 	}
 	_, fellow := c.member(h.From)

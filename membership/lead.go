@@ -146,7 +146,6 @@ func (c *Coordinated) onJoin(from netip.AddrPort, h Header, b Join) {
 		return
 	}
 	if !c.learn(b.MaxCtr) {
-		c.stats.Counter++
 		return
 	}
 	switch c.state {

@@ -34,7 +34,6 @@ func (c *Coordinated) receive(from netip.AddrPort, p Packet) {
 		return
 	}
 	if !c.learn(h.View.Epoch.Ctr) {
-		c.stats.Counter++
 		return
 	}
 	c.observe(from, h, p.Body)
@@ -42,7 +41,7 @@ func (c *Coordinated) receive(from netip.AddrPort, p Packet) {
 	case Join:
 		c.onJoin(from, h, b)
 	case Welcome:
-		if c.learnView(b.View.ID) {
+		if c.learn(b.View.ID.Epoch.Ctr) {
 			c.onWelcome(from, h, b)
 		}
 	case Heartbeat:
@@ -50,7 +49,7 @@ func (c *Coordinated) receive(from netip.AddrPort, p Packet) {
 	case KeepAlive:
 		c.onKeepAlive(from, h, b)
 	case ViewChange:
-		if c.learnView(b.ID) {
+		if c.learn(b.ID.Epoch.Ctr) {
 			c.onViewChange(from, h, b)
 		}
 	case ViewReq:
@@ -68,13 +67,13 @@ func (c *Coordinated) receive(from netip.AddrPort, p Packet) {
 	case ProbeReq:
 		c.onProbeReq(from, h, b)
 	case MergeReq:
-		if c.learnView(b.View.ID) && c.learn(b.MaxCtr) {
+		if c.learn(b.View.ID.Epoch.Ctr) && c.learn(b.MaxCtr) {
 			c.onMergeReq(from, h, b)
 		}
 	case MergeAck:
 		c.onMergeAck(from, h, b)
 	case Redirect:
-		if c.learnView(b.View) {
+		if c.learn(b.View.Epoch.Ctr) {
 			c.onRedirect(h, b)
 		}
 	case Leave:
@@ -88,7 +87,7 @@ func (c *Coordinated) receive(from netip.AddrPort, p Packet) {
 	case RetryAfter:
 		c.onRetryAfter(b)
 	case Foreign:
-		if c.learnView(b.View) {
+		if c.learn(b.View.Epoch.Ctr) {
 			c.onForeign(from, h, b)
 		}
 	case Call:
@@ -96,14 +95,6 @@ func (c *Coordinated) receive(from netip.AddrPort, p Packet) {
 	default:
 		c.stats.Malformed++
 	}
-}
-
-func (c *Coordinated) learnView(v ViewID) bool {
-	if !c.learn(v.Epoch.Ctr) {
-		c.stats.Counter++
-		return false
-	}
-	return true
 }
 
 // twin handles a message that carries this node's own key: its own, come back

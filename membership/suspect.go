@@ -162,7 +162,6 @@ func (c *Coordinated) trustAgain() {
 // onSuspect: somebody does not hear its coordinator.
 func (c *Coordinated) onSuspect(from netip.AddrPort, h Header, b Suspect) {
 	if !c.learn(b.Epoch.Ctr) {
-		c.stats.Counter++
 		return
 	}
 	if b.Proof && c.state == following && b.Epoch == c.view.ID.Epoch && c.lists(h.From, h.Inc) {
