@@ -12,8 +12,9 @@ import (
 // Bounds of a block. They are part of the format: a block beyond them is
 // refused by everybody.
 const (
-	// MaxMessage is the greatest size of a message.
-	MaxMessage = 1 << 20
+	// MaxMessage is the greatest size of a message: 1 MiB for what a program
+	// has to say, and a KiB for what it may put around that.
+	MaxMessage = 1<<20 + 1<<10
 	// MaxDeps is how many heads beside its writer's own a block can follow.
 	// What has more heads is drawn together by merge blocks first.
 	MaxDeps = 32

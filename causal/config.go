@@ -23,8 +23,8 @@ type Config struct {
 	// alone. NewMemory calls its Load, Close its Close.
 	Store Store
 
-	// MaxMessage is the greatest size that Append takes: 1 MiB, which is also
-	// the limit.
+	// MaxMessage is the greatest size that Append takes: the constant of that
+	// name, which is also the limit.
 	MaxMessage int
 	// PendingBlocks and PendingBytes bound the blocks that wait for a parent:
 	// 4,096 and 8 MiB. When they are reached the writer that uses most yields.

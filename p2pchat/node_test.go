@@ -675,3 +675,17 @@ func TestADayApart(t *testing.T) {
 		}
 	})
 }
+
+func TestTheLargestMessageTravels(t *testing.T) {
+	in(t, memnet.Config{Seed: 22, Delay: time.Millisecond}, func(w *world) {
+		w.join(2)
+		w.wait(w.nodes, holds(2, 0))
+		big := strings.Repeat("x", p2pchat.MaxMessage)
+		_, err := w.nodes[0].Send(w.ctx, strings.Repeat("r", p2pchat.MaxRoom), []byte(big))
+		require.NoError(t, err)
+		w.wait(w.nodes, holds(2, 1))
+		for m := range w.nodes[1].History("").All() {
+			require.Equal(t, len(big), len(m.Data))
+		}
+	})
+}

@@ -15,9 +15,9 @@ import (
 
 // Limits of what a program may say.
 const (
-	MaxNick       = 64      // bytes of a nick
-	MaxRoom       = 64      // bytes of a room's name
-	DefaultMaxMsg = 1 << 20 // bytes of a message, if WithMaxMessage says nothing else
+	MaxNick    = 64      // bytes of a nick
+	MaxRoom    = 64      // bytes of a room's name
+	MaxMessage = 1 << 20 // bytes of a message; WithMaxMessage makes it less
 )
 
 // Option configures New.
@@ -40,7 +40,7 @@ type config struct {
 func configure(opts []Option) (config, error) {
 	cfg := config{
 		nick: "peer", elector: election.NewBully, timing: membership.Default(),
-		logger: slog.New(slog.DiscardHandler), maxMessage: DefaultMaxMsg,
+		logger: slog.New(slog.DiscardHandler), maxMessage: MaxMessage,
 	}
 	var errs []error
 	for _, o := range opts {
@@ -175,12 +175,12 @@ func WithLogger(l *slog.Logger) Option {
 }
 
 // WithMaxMessage sets the size in bytes of the largest message that Send
-// takes, up to DefaultMaxMsg, which is the default.
+// takes, up to MaxMessage, which is the default.
 func WithMaxMessage(n int) Option {
 	return func(c *config) error {
 		c.maxMessage = n
-		if n < 1 || n > DefaultMaxMsg {
-			return fmt.Errorf("p2pchat: WithMaxMessage: %d is not between 1 and %d", n, DefaultMaxMsg)
+		if n < 1 || n > MaxMessage {
+			return fmt.Errorf("p2pchat: WithMaxMessage: %d is not between 1 and %d", n, MaxMessage)
 		}
 		return nil
 	}
