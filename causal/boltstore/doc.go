@@ -38,7 +38,8 @@
 //	no store, or a later version          causal.ErrFormat; the file is left as it is
 //	crash while the file was made         begun anew: nothing was in it
 //	last write cut                        cut off; State.Torn
-//	damage elsewhere, bad sectors         ErrCorrupt; the file is left as it is; see Options.Repair
+//	damage elsewhere                      ErrCorrupt; the file is left as it is; see Options.Repair
+//	bad sectors                           the system's error, or ErrCorrupt
 //	disk full, MaxSize reached            ErrFull; what was written before stays good
 //	killed, power failure                 what was acknowledged is there; State.Clean is false
 //

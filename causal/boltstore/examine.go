@@ -10,7 +10,6 @@ import (
 	"math/bits"
 	"os"
 	"slices"
-	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -54,7 +53,7 @@ var order = binary.NativeEndian
 // unfinished creation left, and the last transaction if that is damaged while
 // the one before is not; torn says that the last transaction is lost, or never
 // was complete.
-func examine(path string, timeout time.Duration) (torn bool, err error) {
+func examine(path string, opts Options) (torn bool, err error) {
 	if info, err := os.Stat(path); errors.Is(err, os.ErrNotExist) || err == nil && info.Size() == 0 {
 		return false, nil
 	}
@@ -68,7 +67,7 @@ func examine(path string, timeout time.Duration) (torn bool, err error) {
 	}()
 	openErr := s.guard(func() (err error) {
 		s.db, err = bbolt.Open(path, 0, &bbolt.Options{
-			Timeout: timeout, ReadOnly: true, NoStatistics: true, OpenFile: s.openFile,
+			Timeout: opts.LockTimeout, ReadOnly: true, NoStatistics: true, OpenFile: s.openFile,
 		})
 		return err
 	})
@@ -81,11 +80,11 @@ func examine(path string, timeout time.Duration) (torn bool, err error) {
 		return false, err
 	}
 	defer f.Close()
-	return settle(f)
+	return settle(f, opts.Repair)
 }
 
 // settle does the work of examine on an open file.
-func settle(f *os.File) (torn bool, err error) {
+func settle(f *os.File, repair bool) (torn bool, err error) {
 	info, err := f.Stat()
 	if err != nil {
 		return false, err
@@ -99,24 +98,40 @@ func settle(f *os.File) (torn bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	best := -1 // the tree to go on with
 	var damage error
 	for i, m := range metas {
 		t := tree{f: f, meta: m}
-		switch err := t.check(info.Size()); {
-		case err == nil:
-			for _, bad := range metas[:i] {
-				if err := bad.wipe(f); err != nil {
-					return false, err
-				}
-			}
-			return i > 0 || len(metas) < 2, nil
-		case !errors.Is(err, ErrCorrupt):
+		err := t.check(info.Size())
+		if err != nil && !errors.Is(err, ErrCorrupt) {
 			return false, err
-		case damage == nil:
+		}
+		// Nothing is taken back in a file that is not ours, or not yet.
+		if err == nil && (i == 0 || t.version != 0) {
+			if t.bad == nil {
+				best = i
+				break
+			}
+			if best < 0 && repair {
+				best = i
+			}
+		}
+		if err == nil {
+			err = t.bad
+		}
+		if damage == nil {
 			damage = err
 		}
 	}
-	return false, damage
+	if best < 0 {
+		return false, damage
+	}
+	for _, m := range metas[:best] {
+		if err := m.wipe(f); err != nil {
+			return false, err
+		}
+	}
+	return best > 0 || len(metas) < 2, nil
 }
 
 // meta is a meta page.
@@ -203,6 +218,7 @@ func (m meta) wipe(f *os.File) error {
 type tree struct {
 	f io.ReaderAt
 	meta
+	content
 	used []uint64            // a bit for each page: it is in the tree, or free
 	bufs [maxTree + 2][]byte // for each level, the page that is looked at
 }
@@ -216,10 +232,13 @@ func (t *tree) check(size int64) error {
 		return damaged("%d pages, and room for %d", t.highWater, size/t.pageSize)
 	}
 	t.used = make([]uint64, t.highWater/64+1)
-	if err := t.walk(t.root, nil, nil, 0); err != nil {
+	if err := t.walk(t.root, nil, nil, nil, 0); err != nil {
 		return err
 	}
-	return t.free()
+	if err := t.free(); err != nil {
+		return err
+	}
+	return t.complete()
 }
 
 // take marks pages as used, once.
@@ -260,9 +279,11 @@ func (t *tree) read(id uint64, level int) ([]byte, error) {
 	return b, nil
 }
 
-// walk checks the page with the given number and all below it. Their keys are
-// to be at least low, and less than high, if that is not nil.
-func (t *tree) walk(id uint64, low, high []byte, depth int) error {
+// walk checks the page with the given number and all below it, which belong to
+// the bucket with the given name, or to none. The first key is to be low, if that
+// is not nil: bbolt finds pages in their parents by it. All are to be less than
+// high, if that is not nil.
+func (t *tree) walk(id uint64, name, low, high []byte, depth int) error {
 	if depth > maxTree {
 		return damaged("page %d is too deep", id)
 	}
@@ -270,12 +291,13 @@ func (t *tree) walk(id uint64, low, high []byte, depth int) error {
 	if err != nil {
 		return err
 	}
-	return t.page(id, b, low, high, depth)
+	return t.page(id, b, name, low, high, depth)
 }
 
-func (t *tree) page(id uint64, b []byte, low, high []byte, depth int) error {
+func (t *tree) page(id uint64, b, name, low, high []byte, depth int) error {
 	flags, count := order.Uint16(b[8:]), int(order.Uint16(b[10:]))
-	if flags != flagLeaf && flags != flagBranch || flags == flagBranch && count == 0 || pageHead+count*pageElem > len(b) {
+	empty := count == 0 && (flags == flagBranch || low != nil) // only a bucket's first page may be
+	if flags != flagLeaf && flags != flagBranch || empty || pageHead+count*pageElem > len(b) {
 		return damaged("page %d has flags %x and %d elements", id, flags, count)
 	}
 	type child struct {
@@ -291,12 +313,12 @@ func (t *tree) page(id uint64, b []byte, low, high []byte, depth int) error {
 			pos, ksize, vsize = order.Uint32(e), order.Uint32(e[4:]), 0
 		}
 		start := uint64(at) + uint64(pos)
-		if start < uint64(pageHead+count*pageElem) || start+uint64(ksize)+uint64(vsize) > uint64(len(b)) {
+		if ksize == 0 || start < uint64(pageHead+count*pageElem) || start+uint64(ksize)+uint64(vsize) > uint64(len(b)) {
 			return damaged("element %d of page %d is out of bounds", i, id)
 		}
 		key := b[start : start+uint64(ksize)]
 		value := b[start+uint64(ksize) : start+uint64(ksize)+uint64(vsize)]
-		if i > 0 && bytes.Compare(key, low) <= 0 || i == 0 && bytes.Compare(key, low) < 0 ||
+		if i == 0 && low != nil && !bytes.Equal(key, low) || i > 0 && bytes.Compare(key, low) <= 0 ||
 			high != nil && bytes.Compare(key, high) >= 0 {
 			return damaged("key %d of page %d is out of order", i, id)
 		}
@@ -305,9 +327,14 @@ func (t *tree) page(id uint64, b []byte, low, high []byte, depth int) error {
 		case flags == flagBranch:
 			children = append(children, child{order.Uint64(e[8:]), key})
 		case order.Uint32(e)&flagBucket != 0:
-			if err := t.bucket(id, value, depth); err != nil {
+			if name != nil {
+				key = []byte{} // a bucket in a bucket is none of ours
+			}
+			if err := t.bucket(id, key, value, depth); err != nil {
 				return err
 			}
+		default:
+			t.item(name, key, value)
 		}
 	}
 	for i, c := range children {
@@ -315,7 +342,7 @@ func (t *tree) page(id uint64, b []byte, low, high []byte, depth int) error {
 		if i+1 < len(children) {
 			h = children[i+1].key
 		}
-		if err := t.walk(c.id, c.key, h, depth+1); err != nil {
+		if err := t.walk(c.id, name, c.key, h, depth+1); err != nil {
 			return err
 		}
 	}
@@ -323,18 +350,18 @@ func (t *tree) page(id uint64, b []byte, low, high []byte, depth int) error {
 }
 
 // bucket checks the bucket in the value of an element of page id.
-func (t *tree) bucket(id uint64, value []byte, depth int) error {
+func (t *tree) bucket(id uint64, name, value []byte, depth int) error {
 	if len(value) < rootValue {
 		return damaged("a bucket in page %d is cut short", id)
 	}
 	if root := order.Uint64(value); root != 0 {
-		return t.walk(root, nil, nil, depth+1)
+		return t.walk(root, name, nil, nil, depth+1)
 	}
 	inline := value[rootValue:]
 	if len(inline) < pageHead || order.Uint16(inline[8:]) != flagLeaf {
 		return damaged("a bucket in page %d has no page", id)
 	}
-	return t.page(id, inline, nil, nil, maxTree)
+	return t.page(id, inline, name, nil, nil, maxTree)
 }
 
 // free checks that the pages which are listed as free are free.
@@ -357,6 +384,49 @@ func (t *tree) free() error {
 		if err := t.take(order.Uint64(ids[8*i:]), 1); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// content checks what is in a tree's buckets, if it is of the current version.
+type content struct {
+	version uint32 // 0: none
+	state   bool   // there, and good
+	counted bool   // count is there, and good
+	count   uint64
+	next    uint64 // how many records are good
+	bad     error  // why no more of them are
+}
+
+// item takes the entries of the buckets in their order: those of bucketMeta
+// come first.
+func (c *content) item(bucket, key, value []byte) {
+	switch {
+	case bytes.Equal(bucket, bucketMeta):
+		switch {
+		case bytes.Equal(key, keyVersion) && len(value) == 4:
+			c.version = binary.BigEndian.Uint32(value)
+		case bytes.Equal(key, keyState):
+			_, c.state = decodeState(value)
+		case bytes.Equal(key, keyCount):
+			c.count, c.counted = decodeCount(value)
+		}
+	case bytes.Equal(bucket, bucketRecords) && c.version == current.version && c.bad == nil:
+		c.next, c.bad, _ = chunk{key: key, value: value}.each(c.next, c.count, func(causal.Record) error { return nil })
+	}
+}
+
+func (c *content) complete() error {
+	switch {
+	case c.version != current.version:
+		return nil // for format.prepare to judge
+	case !c.state || !c.counted:
+		return damaged("bad state or count")
+	case c.bad == nil && c.next < c.count:
+		c.bad = errMissing
+	}
+	if c.bad != nil {
+		c.bad = damaged("record %d of %d: %v", c.next, c.count, c.bad)
 	}
 	return nil
 }

@@ -12,12 +12,12 @@ import (
 
 // The buckets of a store, and the keys of the first.
 var (
-	bucketMeta    = []byte("p2p causal store")
+	bucketMeta    = []byte("p2p causal") // sorts before the other
 	bucketRecords = []byte("p2p causal records")
 
 	keyVersion = []byte("version") // 4 bytes, big-endian
 	keyState   = []byte("state")
-	keyExtent  = []byte("extent")
+	keyCount   = []byte("count")
 )
 
 // format is a version of what a file holds, and the way to it from those
@@ -45,7 +45,7 @@ func (f format) prepare(tx *bbolt.Tx, group string) (changed bool, err error) {
 	}
 	v := meta.Get(keyVersion)
 	if len(v) != 4 {
-		return false, fmt.Errorf("%w: no version", ErrCorrupt)
+		return false, damaged("no version")
 	}
 	for {
 		have := binary.BigEndian.Uint32(meta.Get(keyVersion))
@@ -85,21 +85,21 @@ func (f format) create(tx *bbolt.Tx, group string) error {
 	if err := putState(tx, causal.State{Group: group}); err != nil {
 		return err
 	}
-	return putExtent(tx, extent{})
+	return putCount(tx, 0)
 }
 
-// readMeta reads all but the records.
-func readMeta(tx *bbolt.Tx) (st causal.State, e extent, err error) {
+// readMeta reads the state and the number of records.
+func readMeta(tx *bbolt.Tx) (st causal.State, count uint64, err error) {
 	meta := tx.Bucket(bucketMeta)
 	if tx.Bucket(bucketRecords) == nil {
-		return st, e, fmt.Errorf("%w: no records", ErrCorrupt)
+		return st, 0, damaged("no records")
 	}
 	st, ok := decodeState(bytes.Clone(meta.Get(keyState)))
 	if !ok {
-		return st, e, fmt.Errorf("%w: bad state", ErrCorrupt)
+		return st, 0, damaged("bad state")
 	}
-	if !e.decode(bytes.Clone(meta.Get(keyExtent))) {
-		return st, e, fmt.Errorf("%w: bad extent", ErrCorrupt)
+	if count, ok = decodeCount(bytes.Clone(meta.Get(keyCount))); !ok {
+		return st, 0, damaged("bad count")
 	}
-	return st, e, nil
+	return st, count, nil
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
-	"math"
 
 	"go.etcd.io/bbolt"
 
@@ -34,6 +33,7 @@ const (
 // Why a record is bad.
 var (
 	errMissing  = errors.New("missing")
+	errExtra    = errors.New("more records than there should be")
 	errShort    = errors.New("cut short")
 	errChecksum = errors.New("wrong checksum")
 	errFlags    = errors.New("unknown flags")
@@ -108,13 +108,17 @@ func indexKey(i uint64) []byte { return binary.BigEndian.AppendUint64(nil, i) }
 // chunk is a chunk as it was read.
 type chunk struct{ key, value []byte }
 
-// each calls f for the chunk's records below end, of which the first must have
-// the index next. It returns the index after the last good one.
+// each calls f for the chunk's records, of which the first must have the index
+// next, and all an index below end. It returns the index after the last good
+// one.
 func (c chunk) each(next, end uint64, f func(causal.Record) error) (after uint64, damage, err error) {
 	if len(c.key) != 8 || binary.BigEndian.Uint64(c.key) != next {
 		return next, errMissing, nil
 	}
-	for b := c.value; len(b) > 0 && next < end; next++ {
+	for b := c.value; len(b) > 0; next++ {
+		if next >= end {
+			return next, errExtra, nil
+		}
 		if len(b) < recordHead {
 			return next, errShort, nil
 		}
@@ -137,55 +141,54 @@ func (c chunk) each(next, end uint64, f func(causal.Record) error) (after uint64
 	return next, nil, nil
 }
 
-// cut removes all records from the given index on.
-func cut(tx *bbolt.Tx, from uint64) error {
+// cut removes all but the first n records, which are good.
+func cut(tx *bbolt.Tx, n uint64) error {
 	b := tx.Bucket(bucketRecords)
-	// Collected first: a cursor is not to be trusted across deletions.
-	var whole [][]byte
-	var part []byte
+	var last chunk // with good records and bad ones
+	var bad [][]byte
+	next := uint64(0)
 	c := b.Cursor()
-	for k, _ := c.Last(); k != nil; k, _ = c.Prev() {
-		if len(k) == 8 && binary.BigEndian.Uint64(k) < from {
-			part = bytes.Clone(k)
-			break
+	for k, v := c.First(); k != nil; k, v = c.Next() {
+		size := 0 // of the good records in it
+		after, damage, err := chunk{k, v}.each(next, n, func(r causal.Record) error {
+			size += recordHead + len(r.Frame)
+			return nil
+		})
+		switch {
+		case err != nil:
+			return err
+		case damage == nil && next < n:
+		case after > next:
+			last = chunk{bytes.Clone(k), bytes.Clone(v[:size])}
+		default:
+			bad = append(bad, bytes.Clone(k))
 		}
-		whole = append(whole, bytes.Clone(k))
+		next = after
 	}
-	for _, k := range whole {
+	// A cursor is not to be trusted across changes, so these come last.
+	for _, k := range bad {
 		if err := b.Delete(k); err != nil {
 			return err
 		}
 	}
-	if part == nil {
+	if last.key == nil {
 		return nil
 	}
-	value := b.Get(part)
-	good := 0
-	for i := binary.BigEndian.Uint64(part); i < from && len(value)-good >= recordHead; i++ {
-		good += recordHead + int(binary.BigEndian.Uint32(value[good:]))
-	}
-	if good >= len(value) {
-		return nil
-	}
-	return b.Put(part, bytes.Clone(value[:good]))
+	return b.Put(last.key, last.value)
 }
 
-// extent says how many records there are, and with which of them the last
-// write began. It is stored as from, next and a checksum over both.
-type extent struct{ from, next uint64 }
-
-func putExtent(tx *bbolt.Tx, e extent) error {
-	b := binary.BigEndian.AppendUint64(indexKey(e.from), e.next)
-	return tx.Bucket(bucketMeta).Put(keyExtent, seal(b))
+// The number of records is stored beside them, in 8 bytes and a checksum: so
+// that the loss of the last is noticed.
+func putCount(tx *bbolt.Tx, n uint64) error {
+	return tx.Bucket(bucketMeta).Put(keyCount, seal(indexKey(n)))
 }
 
-func (e *extent) decode(b []byte) bool {
-	b, ok := unseal(b)
-	if !ok || len(b) != 16 {
-		return false
+func decodeCount(b []byte) (n uint64, ok bool) {
+	b, ok = unseal(b)
+	if !ok || len(b) != 8 {
+		return 0, false
 	}
-	e.from, e.next = binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])
-	return e.from <= e.next && e.next < math.MaxInt64
+	return binary.BigEndian.Uint64(b), true
 }
 
 // The state is stored as a byte of flags (1: clean), the incarnation in 8

@@ -18,7 +18,7 @@ import (
 
 // Errors of a Store, beside those of package causal.
 var (
-	// ErrCorrupt: the file is a store, but damaged in a place that no crash
+	// ErrCorrupt: the file is a store, but damaged in a way that no crash
 	// explains. It is left as it is.
 	ErrCorrupt = errors.New("boltstore: the store is damaged")
 	// ErrFull: there is no room for what is to be written, on the disk or by
@@ -48,9 +48,10 @@ type Options struct {
 	// fails with ErrFull. The file grows in steps of 16 MiB. If zero, the disk
 	// is the limit.
 	MaxSize int
-	// Repair makes Load cut the history before the first damaged record, and
-	// set State.Torn, where it would fail with ErrCorrupt otherwise. What is
-	// cut off is lost, unless other nodes have it.
+	// Repair cuts the history before the first damaged record, and sets
+	// State.Torn, where Open would fail with ErrCorrupt otherwise. What is cut
+	// off is lost, unless other nodes have it. A file whose structure is
+	// damaged is beyond repair.
 	Repair bool
 
 	noSync bool // for tests that crash nothing: do not wait for the disk
@@ -116,7 +117,7 @@ func open(path string, opts Options, f format) (_ *Store, err error) {
 	if err := opts.complete(); err != nil {
 		return nil, err
 	}
-	torn, err := examine(path, opts.LockTimeout)
+	torn, err := examine(path, opts)
 	if err != nil {
 		return nil, fmt.Errorf("boltstore: open %s: %w", path, err)
 	}
@@ -131,7 +132,7 @@ func open(path string, opts Options, f format) (_ *Store, err error) {
 	err = s.guard(func() (err error) {
 		s.db, err = bbolt.Open(path, 0o600, &bbolt.Options{
 			Timeout:      opts.LockTimeout,
-			FreelistType: bbolt.FreelistMapType,
+			FreelistType: bbolt.FreelistArrayType, // uses low pages first
 			MaxSize:      opts.MaxSize,
 			NoStatistics: true,
 			NoSync:       opts.noSync,
@@ -172,7 +173,7 @@ func (s *Store) guard(f func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			s.wild = true
-			err = fmt.Errorf("%w: %v", ErrCorrupt, r)
+			err = damaged("%v", r)
 		}
 	}()
 	return typed(f())
@@ -205,9 +206,8 @@ func (s *Store) update(f func(*bbolt.Tx) error) error {
 // Clean flag is cleared on the disk. If f fails, Load returns its error and the store can
 // only be closed; it is as it was before.
 //
-// State.Torn is true if the last write before was cut. If a record is damaged
-// that was not part of the last write, Load fails with ErrCorrupt, after it
-// has called f for all before (see Options.Repair).
+// State.Torn is true if the last write was cut, or records were by
+// Options.Repair.
 func (s *Store) Load(f func(causal.Record) error) (causal.State, error) {
 	s.write.Lock()
 	defer s.write.Unlock()
@@ -241,37 +241,37 @@ func (s *Store) startLoad() error {
 }
 
 func (s *Store) load(f func(causal.Record) error) (st causal.State, err error) {
-	var end extent
+	var count uint64
 	if err := s.guard(func() error {
 		return s.db.View(func(tx *bbolt.Tx) (err error) {
-			st, end, err = readMeta(tx)
+			st, count, err = readMeta(tx)
 			return err
 		})
 	}); err != nil {
 		return st, err
 	}
-	next, damage, err := s.scan(end.next, f)
-	if err != nil {
+	next, damage, err := s.scan(count, f)
+	switch {
+	case err != nil:
 		return st, err
-	}
-	if damage != nil && next < end.from && !s.opts.Repair {
-		return st, fmt.Errorf("%w: record %d of %d: %w", ErrCorrupt, next, end.next, damage)
+	case damage == nil:
+	case s.opts.Repair:
+		count = next
+	default:
+		return st, damaged("record %d of %d: %v", next, count, damage)
 	}
 	st.Torn = s.torn || damage != nil
-	if damage != nil {
-		end = extent{from: next, next: next}
-	}
-	s.state, s.next = st, end.next
+	s.state, s.next = st, count
 	s.state.Clean, s.state.Torn = false, false
 	if !st.Clean && !st.Torn {
 		return st, nil
 	}
 	return st, s.update(func(tx *bbolt.Tx) error {
 		if damage != nil {
-			if err := cut(tx, next); err != nil {
+			if err := cut(tx, count); err != nil {
 				return err
 			}
-			if err := putExtent(tx, end); err != nil {
+			if err := putCount(tx, count); err != nil {
 				return err
 			}
 		}
@@ -279,8 +279,8 @@ func (s *Store) load(f func(causal.Record) error) (st causal.State, err error) {
 	})
 }
 
-// scan calls f for the records, and returns the index of the first that is
-// missing or damaged, and why if that is below end.
+// scan calls f for the records, and returns the number of the good ones, and
+// what is wrong if that, or all there are, is not end.
 func (s *Store) scan(end uint64, f func(causal.Record) error) (next uint64, damage, err error) {
 	var tx *bbolt.Tx
 	if err := s.guard(func() (err error) { tx, err = s.db.Begin(false); return err }); err != nil {
@@ -291,7 +291,7 @@ func (s *Store) scan(end uint64, f func(causal.Record) error) (next uint64, dama
 	step := c.First
 	var batch []chunk
 	var buf []byte
-	for next < end {
+	for {
 		// f is not to be called under the guard: its panics are its own.
 		if err := s.guard(func() error {
 			batch, buf = batch[:0], buf[:0]
@@ -310,7 +310,7 @@ func (s *Store) scan(end uint64, f func(causal.Record) error) (next uint64, dama
 			return next, nil, err
 		}
 		if len(batch) == 0 {
-			return next, errMissing, nil
+			break
 		}
 		for _, b := range batch {
 			if next, damage, err = b.each(next, end, f); damage != nil || err != nil {
@@ -318,7 +318,10 @@ func (s *Store) scan(end uint64, f func(causal.Record) error) (next uint64, dama
 			}
 		}
 	}
-	return next, nil, nil
+	if next < end {
+		damage = errMissing
+	}
+	return next, damage, nil
 }
 
 // Append adds records. With sync it returns when they are on the disk; without,
@@ -418,7 +421,7 @@ func (s *Store) put(batch *packer, st *causal.State) error {
 			if err := batch.write(tx.Bucket(bucketRecords)); err != nil {
 				return err
 			}
-			if err := putExtent(tx, extent{from: s.next, next: batch.next}); err != nil {
+			if err := putCount(tx, batch.next); err != nil {
 				return err
 			}
 		}
@@ -480,8 +483,11 @@ func (s *Store) release() error {
 	case s.file == nil:
 		return nil
 	case s.wild || s.db == nil:
-		// bbolt may hold its own locks for ever; the lock on the file goes
-		// with the file.
+		// bbolt may hold its own locks for ever, so it is not asked; its
+		// mapping of the file is left behind.
+		if s.wild {
+			unlock(s.file)
+		}
 		err := s.file.Close()
 		if errors.Is(err, os.ErrClosed) {
 			return nil

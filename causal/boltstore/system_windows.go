@@ -2,6 +2,7 @@ package boltstore
 
 import (
 	"errors"
+	"os"
 
 	"golang.org/x/sys/windows"
 )
@@ -9,3 +10,6 @@ import (
 func isFull(err error) bool {
 	return errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL)
 }
+
+// unlock has nothing to do: to close the file is enough.
+func unlock(*os.File) {}
