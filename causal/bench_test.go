@@ -3,6 +3,7 @@ package causal
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -174,5 +175,68 @@ func BenchmarkMemory(b *testing.B) {
 		runtime.ReadMemStats(&after)
 		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/1e6-100, "overhead-B/msg")
 		runtime.KeepAlive(m)
+	}
+}
+
+// BenchmarkInsert is one message of 100 bytes, 16 in a block, received when a
+// partition of 100,000 messages ends: appended to an empty history, or inserted
+// between 100,000 others.
+func BenchmarkInsert(b *testing.B) {
+	const n = 100_000
+	side := func(i int) [][]byte {
+		m := benchLog(b, i)
+		for range n / 16 {
+			fill(m, 16, 100)
+		}
+		var frames [][]byte
+		for k := range m.blocks.n {
+			frames = append(frames, m.raw(k))
+		}
+		return frames
+	}
+	ours, theirs := side(1), side(2)
+	for _, c := range []struct {
+		name string
+		have [][]byte
+	}{{"appended", nil}, {"between", ours}} {
+		b.Run(c.name, func(b *testing.B) {
+			for b.Loop() {
+				b.StopTimer()
+				m := benchLog(b, 3)
+				step := func(frames [][]byte) {
+					for part := range slices.Chunk(frames, 100) {
+						m.Step(benchNow, Key{}, &Blocks{Frames: part})
+					}
+				}
+				step(c.have)
+				b.StartTimer()
+				step(theirs)
+				require.EqualValues(b, (len(c.have)+len(theirs))*16, m.Len())
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/msg")
+		})
+	}
+}
+
+// BenchmarkWriters reports what a message of 100 bytes in a full block takes on
+// the wire beyond itself, by how many writers take turns in the history.
+func BenchmarkWriters(b *testing.B) {
+	for _, writers := range []int{4, 64, 1024} {
+		b.Run(fmt.Sprint(writers), func(b *testing.B) {
+			for b.Loop() {
+				m, wire := benchLog(b, 1), 0
+				for i := range 2 * writers {
+					if i < writers {
+						require.NoError(b, m.rotate())
+					}
+					fill(m, 600, 100)
+				}
+				for i := range m.blocks.n {
+					wire += len(m.raw(i))
+				}
+				n := m.Len()
+				b.ReportMetric(float64(wire)/float64(n)-100, "wire-B/msg")
+			}
+		})
 	}
 }

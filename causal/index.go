@@ -16,6 +16,8 @@ type block struct {
 	msgs   uint64 // messages delivered before it
 	height uint64
 	wall   int64
+	came   int64  // when it was delivered, in milliseconds
+	via    uint32 // who sent it, in Memory.vias
 	chunk  uint32 // where its frame is kept
 	off    uint32
 	size   uint32

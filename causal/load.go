@@ -88,6 +88,7 @@ func (m *Memory) load() error {
 func (m *Memory) identify() {
 	m.pub = m.cfg.Key.Public().(ed25519.PublicKey)
 	m.self = keyOf(m.pub)
+	m.vias[0] = m.self
 }
 
 // replay delivers a stored block, and reports whether it was good.

@@ -55,6 +55,8 @@ type Memory struct {
 	digest  Digest
 	stale   bool // digest is to be computed again
 	pending pending
+	vias    []Key // who sent blocks; the own key first
+	byVia   map[Key]uint32
 
 	// What is being written.
 	me        own
@@ -97,6 +99,7 @@ type Memory struct {
 	chain    map[WriterID]Hash
 	fresh    map[WriterID][32]byte
 	parents  []uint32
+	via      uint32 // who sent what is being delivered
 	wake     []woken
 	woke     frame
 	scratch  []byte
@@ -170,6 +173,7 @@ func (m *Memory) reset() {
 	m.writers, m.byID = nil, make(map[WriterID]uint32)
 	m.heads, m.sum, m.bytes, m.stale = nil, [4]uint64{}, 0, true
 	m.pending = newPending()
+	m.vias, m.byVia = []Key{m.self}, make(map[Key]uint32)
 	if m.peers == nil {
 		m.peers = make(map[Key]*peer)
 	}
@@ -362,7 +366,7 @@ func (m *Memory) insert(f *frame, at place, flags uint8) uint32 {
 	*b = block{
 		hash: f.hash, n: f.n, first: f.first, msgs: m.order.msgs, height: f.height, wall: f.wall,
 		chunk: at.chunk, off: at.off, size: uint32(len(f.raw)), data: uint32(len(f.raw) - len(f.payload)),
-		count: f.count, writer: w, flags: flags,
+		count: f.count, writer: w, flags: flags, via: m.via, came: m.now.UnixMilli(),
 	}
 	if wr.author == m.self {
 		b.flags |= flagOwn
@@ -449,6 +453,7 @@ func (m *Memory) refuse(reason error) { m.refused[reason.Error()]++ }
 // that an authentic block of its writer names as the one before: so a batch
 // costs one verification for each writer in it.
 func (m *Memory) receive(from Key, frames [][]byte, backlog bool) {
+	defer func() { m.via = 0 }()
 	in := m.in[:0]
 	clear(m.chain)
 	clear(m.fresh)
@@ -566,7 +571,22 @@ func (m *Memory) accept(f *frame, from Key, backlog bool) {
 		m.limit()
 		return
 	}
+	m.via = m.viaOf(from)
 	m.deliverWaiting(f.hash, m.deliver(f, backlog))
+}
+
+// viaOf is the number of a peer that sends blocks.
+func (m *Memory) viaOf(k Key) uint32 {
+	if k == m.self {
+		return 0
+	}
+	v, ok := m.byVia[k]
+	if !ok {
+		v = uint32(len(m.vias))
+		m.vias = append(m.vias, k)
+		m.byVia[k] = v
+	}
+	return v
 }
 
 // deliver inserts a block whose parents are in m.parents, unless it
@@ -629,6 +649,7 @@ func (m *Memory) deliverWaiting(h Hash, ok bool) {
 				i, _ := m.table.find(&m.blocks, &f.deps[d].Hash)
 				m.parents = append(m.parents, i)
 			}
+			m.via = m.viaOf(e.from)
 			m.wake = append(m.wake, woken{e.hash, m.deliver(f, e.backlog)})
 		}
 	}
