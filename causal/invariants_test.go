@@ -483,6 +483,23 @@ func TestI14FinalStaysFinal(t *testing.T) {
 	})
 }
 
+func TestI14FinalStaysWhenMembersCome(t *testing.T) {
+	g := newGroup(t, 2, 1)
+	g.mesh(true)
+	g.say(0, "one")
+	g.say(1, "two")
+	g.run(2 * time.Second)
+	n := g.nodes[0]
+	require.EqualValues(t, 2, n.Final())
+	n.SetPeers(g.now, append(g.members(), Key{9}))
+	require.EqualValues(t, 2, n.Final())
+	g.say(1, "three")
+	g.run(2 * time.Second)
+	require.EqualValues(t, 2, n.Final(), "the new one has not said what it holds")
+	n.SetPeers(g.now, g.members())
+	require.EqualValues(t, 3, n.Final())
+}
+
 func TestI15HollowBlocksCountTheSame(t *testing.T) {
 	g := chaos{}.run(t, 1)
 	g.heal(1)

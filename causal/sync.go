@@ -540,9 +540,6 @@ func (m *Memory) onBatch(p *peer, from Key, msg *Batch) {
 	}
 	m.pull = nil
 	m.sync()
-	if len(p.exact) > 0 {
-		p.pullAt = m.now
-	}
 }
 
 // onWant notes which blocks to send.
