@@ -561,6 +561,10 @@ func TestClassicTiming(t *testing.T) {
 		beat, at = next, nextAt
 	}
 
+	for _, n := range followers { // they have heard that one, too
+		n.Await(0, "hb", func(e lab.Event) bool { return beat.T.Sub(e.T) < time.Second })
+	}
+
 	// One heartbeat is lost. That alone never makes an election.
 	quiet := marks(g.nodes)
 	net.Mute(1)
