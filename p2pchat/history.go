@@ -196,3 +196,47 @@ func (n *Node) Lookup(id MessageID) (m Message, ok bool) {
 	}
 	return n.message(lm), true
 }
+
+// Why tells how a message came to be where it is in the history.
+type Why struct {
+	Message
+	// Height orders the history: it is one more than the greatest height of
+	// what the author had seen. Messages of one height are ordered by their
+	// time of sending, which nobody can check, and their hash.
+	Height uint64
+	// After are the last messages that the author had seen: the message comes
+	// after these, and after all before them. An author's own is among them.
+	After []MessageID
+	// Concurrent are messages close by whose authors and this one's had not
+	// seen each other's words; only height, time and hash put them in order.
+	Concurrent []MessageID
+	// Via is who gave the message to this node, and Came is when. Came is zero
+	// for what the data directory held.
+	Via  Peer
+	Came time.Time
+}
+
+// Why explains the place of a message; ok is false if this node does not hold
+// it, or if its Log (see WithLog) cannot tell.
+func (n *Node) Why(id MessageID) (why Why, ok bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.flushed()
+	log, ok := n.history.(interface {
+		Why(causal.MessageID) (causal.Why, bool)
+	})
+	if !ok {
+		return Why{}, false
+	}
+	w, ok := log.Why(id)
+	if !ok {
+		return Why{}, false
+	}
+	why = Why{Message: n.message(w.Message), Height: w.Height, Concurrent: w.Concurrent, Via: n.peer(w.Via), Came: w.Came}
+	for _, p := range w.After {
+		if p.Last.N > 0 {
+			why.After = append(why.After, p.Last)
+		}
+	}
+	return why, true
+}

@@ -689,3 +689,28 @@ func TestTheLargestMessageTravels(t *testing.T) {
 		}
 	})
 }
+
+func TestWhyAMessageStandsWhereItStands(t *testing.T) {
+	in(t, memnet.Config{Seed: 23, Delay: 10 * time.Millisecond}, func(w *world) {
+		w.join(2)
+		w.wait(w.nodes, holds(2, 0))
+		q := w.send(w.nodes[0], "question")[0]
+		w.wait(w.nodes, holds(2, 1))
+		a := w.send(w.nodes[0], "one answer")[0]
+		b := w.send(w.nodes[1], "another")[0]
+		w.wait(w.nodes, holds(2, 3))
+		for i, n := range w.nodes {
+			why, ok := n.Why(a)
+			require.True(t, ok)
+			require.Equal(t, []p2pchat.MessageID{q}, why.After)
+			require.Equal(t, []p2pchat.MessageID{b}, why.Concurrent)
+			require.Equal(t, "one answer", string(why.Data))
+			require.Equal(t, w.nodes[0].Self().Key, why.Via.Key)
+			require.False(t, why.Came.IsZero())
+			before, _ := n.Why(q)
+			require.Less(t, before.Height, why.Height, "node %d", i+1)
+			_, ok = n.Why(p2pchat.MessageID{N: 1})
+			require.False(t, ok)
+		}
+	})
+}
