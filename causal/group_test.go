@@ -268,6 +268,8 @@ func (g *group) run(d time.Duration) {
 		case due != nil:
 			due.Tick(g.now)
 			g.pump(due)
+			d := due.Deadline()
+			require.True(g.t, d.IsZero() || d.After(g.now), "a deadline must pass with Tick")
 		case len(g.queue) > 0 && !g.queue[0].at.After(g.now):
 			e := g.queue[0]
 			g.queue = g.queue[1:]

@@ -13,10 +13,10 @@ type Store interface {
 	// Append adds records, all or none. With sync it returns when they, and all
 	// before them, would survive a power failure. It keeps no part of them.
 	Append(recs []Record, sync bool) error
-	// PutState replaces the state, durably.
+	// PutState replaces the state, durably. A state that is Clean is put last: a
+	// later Append may unset that.
 	PutState(State) error
-	// Close closes the store. If the state's Clean flag is to be set, PutState
-	// was called before.
+	// Close closes the store.
 	Close() error
 }
 

@@ -415,3 +415,38 @@ func TestBeatsAreFewAndTellInTime(t *testing.T) {
 	}
 	require.LessOrEqual(t, took, 60*time.Millisecond, "all see that all have all")
 }
+
+// What a member held before it lost its memory counts no more.
+func TestAFullAckReplacesAllBefore(t *testing.T) {
+	m := benchLog(t, 0)
+	x, y := Key{1}, Key{2}
+	m.SetPeers(benchNow, []Key{m.self, x, y})
+	fill(m, 3, 10)
+	fill(m, 3, 10)
+	w := m.Writer()
+	ack := func(k Key, full bool, n uint64) {
+		m.Step(benchNow, k, &Ack{Full: full, Tips: []Dot{{w, n}}})
+	}
+	ack(x, true, 2)
+	ack(x, true, 1)
+	ack(y, true, 2)
+	require.EqualValues(t, 3, m.Stable(w))
+	ack(x, false, 2)
+	require.EqualValues(t, 6, m.Stable(w))
+}
+
+func TestNothingIsSentBeforeItIsStored(t *testing.T) {
+	s := NewMemoryStore()
+	m, err := NewMemory(Config{Key: testKey(1), Group: "test", Rand: source(1), Store: s})
+	require.NoError(t, err)
+	m.SetPeers(benchNow, []Key{{1}})
+	m.Link(benchNow, Key{1}, true)
+	for m.Next(benchNow, Key{1}) != nil {
+	}
+	m.Append(benchNow, []byte("x"))
+	m.Flush(benchNow)
+	require.Empty(t, s.recs)
+	require.NotNil(t, m.Next(benchNow, Key{1}))
+	require.Len(t, s.recs, 1)
+	require.Equal(t, 1, s.synced, "own words survive a power failure")
+}

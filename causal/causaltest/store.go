@@ -253,7 +253,7 @@ func testStoreModel(t *testing.T, open func() (causal.Store, error)) {
 			require.NoError(t, s.Append(recs, rng.IntN(4) == 0))
 			want = append(want, recs...)
 		case 0:
-			state = causal.State{Group: "g", Inc: rng.Uint64(), Clean: rng.IntN(2) == 0, Writer: record(rng, 16).Frame}
+			state = causal.State{Group: "g", Inc: rng.Uint64(), Writer: record(rng, 16).Frame}
 			require.NoError(t, s.PutState(state))
 		case 1:
 			require.NoError(t, s.Close())
