@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -21,7 +22,12 @@ import (
 	"github.com/seed-885536be/p2p/transport/memnet"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if group := os.Getenv(joinEnv); group != "" {
+		os.Exit(joinAndSay(group))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // world is a network in virtual time and the nodes on it.
 type world struct {
