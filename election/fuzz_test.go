@@ -147,6 +147,10 @@ func TestRingMemory(t *testing.T) {
 	}
 	require.Len(t, e.hops, maxHops)
 	require.Len(t, e.seen, 99)
+	for _, c := range round.Candidates[:99] {
+		e.Step(now, Message{Kind: KindToken, From: Key{15: 2}, Inc: 1, Cand: c.Key, CandInc: 1}, true)
+	}
+	require.Len(t, e.kept, maxHops)
 	e.Cancel()
 	require.Nil(t, e.seen)
 	require.Nil(t, e.hops)
