@@ -450,3 +450,18 @@ func TestNothingIsSentBeforeItIsStored(t *testing.T) {
 	require.Len(t, s.recs, 1)
 	require.Equal(t, 1, s.synced, "own words survive a power failure")
 }
+
+// Where datagrams do not get through, Acks show what is missing: nobody says
+// anything after what node 1 cannot hear from its author.
+func TestAcksShowWhatIsMissing(t *testing.T) {
+	g := newGroup(t, 3, 1)
+	g.loss = 1
+	g.link(0, 2, true)
+	g.link(1, 2, true)
+	g.run(20 * time.Millisecond)
+	for i := range 3 {
+		g.say(0, "anybody there?")
+		g.run(time.Second)
+		require.EqualValues(t, i+1, g.nodes[1].Len())
+	}
+}
