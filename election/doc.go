@@ -57,7 +57,7 @@
 //
 // Not guaranteed, and not possible where a network can divide: that there is
 // one winner only. Members are trusted; who can forge messages can win. An
-// Elector keeps a few dozen bytes for each candidate and no more, whatever it
+// Elector keeps less than 200 bytes for each candidate, and no more whatever it
 // receives.
 //
 // # Bully

@@ -120,6 +120,18 @@ func Run(t *testing.T, create election.New) {
 				requireNoCandidacy(t, e.Ready(), m)
 				require.Zero(t, e.Deadline())
 			}
+			e.Begin(start, round(id, 5, true))
+			if e.Ready().Won {
+				continue
+			}
+			before := e.Deadline()
+			for _, m := range messages(round(id, 5, true)) {
+				if m.Candidacy() {
+					e.Step(start, m, true)
+					requireNoCandidacy(t, e.Ready(), m)
+					require.Equal(t, before, e.Deadline())
+				}
+			}
 		}
 	})
 	t.Run("messages that do not belong here change nothing", func(t *testing.T) { foreign(t, create) })
@@ -177,6 +189,13 @@ func Run(t *testing.T, create election.New) {
 		for _, id := range r.Perm(len(n.members))[1:] {
 			if r.IntN(2) == 0 {
 				n.Crash(id + 1)
+			}
+		}
+	})
+	chaos("some follow another coordinator", lossy, func(n *Network, r *rand.Rand) {
+		for _, id := range r.Perm(len(n.members))[1:] {
+			if r.IntN(2) == 0 {
+				n.Away(id + 1)
 			}
 		}
 	})
