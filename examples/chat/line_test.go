@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -94,18 +93,20 @@ func TestTwoTalk(t *testing.T) {
 	require.Empty(t, b.err.String())
 }
 
-// TestPiped checks that what is piped in is sent before the end.
+// TestPiped checks that nothing piped in is lost before this node is a member.
 func TestPiped(t *testing.T) {
 	t.Parallel()
 	group := newGroup()
 	a := start(t, group, "-nick", "ada")
 	a.shows("you are #1.")
-	var out bytes.Buffer
-	require.Equal(t, exitOK, run(t.Context(), append(group, "-nick", "bob"), strings.NewReader("one\ntwo"), &out, &out))
+	b := start(t, group, "-nick", "bob")
+	b.write("one\ntwo")
 	a.shows("bob#2: one\n")
 	a.shows("bob#2: two\n")
+	b.in.Close()
+	require.Equal(t, exitOK, b.exit())
 	a.shows("<-- bob#2 left")
-	require.Regexp(t, `(?s)joined the group of ada#1.*you are #2.*bob#2: one\n.*bob#2: two\n.*you have left\n$`, out.String())
+	require.Regexp(t, `(?s)joined the group of ada#1.*you are #2.*bob#2: one\n.*bob#2: two\n.*you have left\n$`, b.out.String())
 }
 
 func TestCrashIsSeen(t *testing.T) {

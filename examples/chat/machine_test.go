@@ -26,6 +26,12 @@ func checkTranscript(t *testing.T, p *program) {
 
 	written := map[string]bool{}
 	messages := 0.0
+	var views, digests []any
+	var coordinator any
+	waits := map[any]bool{}
+	for i, command := range p.commands {
+		waits[fmt.Sprintf("r%d", i+1)] = strings.HasPrefix(command, `{"op":"wait"`)
+	}
 	var key any
 	var ms float64
 	all := p.events()
@@ -64,8 +70,30 @@ func checkTranscript(t *testing.T, p *program) {
 			messages++
 		case "stable":
 			require.True(t, written[e["m"].(string)], "stable before it was delivered: %s", line)
-		case "digest", "converged":
+		case "digest":
 			require.GreaterOrEqual(t, messages, e["n"].(float64), "counted before it was delivered: %s", line)
+		case "converged":
+			require.GreaterOrEqual(t, messages, e["n"].(float64), "counted before it was delivered: %s", line)
+			digests = append(digests, e["hist"])
+		case "view":
+			views = append(views, e["vid"])
+		case "coord":
+			coordinator = e["new"].(event)["node"]
+		case "reply":
+			data, ok := e["data"].(event)
+			if !ok || !waits[e["ref"]] {
+				continue
+			}
+			switch {
+			case has(data, "vid"):
+				require.Contains(t, views, data["vid"], "waited for what was not shown: %s", line)
+			case has(data, "coord"):
+				require.Equal(t, coordinator, data["coord"].(event)["node"], "waited for what was not shown: %s", line)
+			case has(data, "hist"):
+				require.Contains(t, digests, data["hist"], "waited for what was not shown: %s", line)
+			case has(data, "text"):
+				require.True(t, written[data["m"].(string)], "waited for what was not shown: %s", line)
+			}
 		}
 	}
 	for ref, n := range p.replies() {
@@ -77,7 +105,7 @@ func has(e event, name string) bool { _, ok := e[name]; return ok }
 
 func (p *program) replies() map[string]int {
 	n := map[string]int{}
-	for i := range p.refs {
+	for i := range p.commands {
 		n[fmt.Sprintf("r%d", i+1)] = 0
 	}
 	for _, e := range p.events() {

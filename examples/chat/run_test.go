@@ -69,7 +69,7 @@ type program struct {
 	signal   context.CancelFunc
 	done     chan struct{}
 	code     int
-	refs     int
+	commands []string // begun, by their refs r1, r2, …
 }
 
 // newGroup returns the flags for a group of its own, on this machine only.
@@ -162,8 +162,8 @@ func (p *program) await(skip int, ev string, fits func(e event) bool) event {
 // begin sends a command and returns its ref.
 func (p *program) begin(command string) string {
 	p.t.Helper()
-	p.refs++
-	ref := fmt.Sprintf("r%d", p.refs)
+	p.commands = append(p.commands, command)
+	ref := fmt.Sprintf("r%d", len(p.commands))
 	p.write(`%s,"ref":"%s"}`, strings.TrimSuffix(command, "}"), ref)
 	return ref
 }

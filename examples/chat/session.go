@@ -1,8 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"errors"
+	"net"
 	"sync"
 	"time"
 
@@ -146,7 +147,8 @@ func (s *session) wait(ctx context.Context, joining <-chan error, events <-chan 
 				events = nil
 				continue
 			}
-			return ending{code: exitRuntime, cause: "closed", err: errors.New("the node was closed")}
+			err := cmp.Or(s.node.Err(), net.ErrClosed)
+			return ending{code: max(exitCode(err), exitRuntime), cause: "closed", err: err}
 		}
 	}
 }
