@@ -106,14 +106,7 @@ func (g *Group) Step(now time.Time, in membership.Input) {
 func (g *Group) StepElection(now time.Time, from netip.AddrPort, h membership.Header, m election.Message) {
 	m.From, m.Inc = h.From, h.Inc
 	base := viewID(m.Base)
-	in := membership.Campaign{From: from, Header: h, Base: base, Candidate: h.From}
-	switch m.Kind {
-	case election.KindElection:
-		in.Candidacy = true
-	case election.KindToken:
-		in.Candidacy = true
-		in.Candidate = m.Cand
-	}
+	in := membership.Campaign{From: from, Header: h, Base: base, Candidacy: m.Candidacy(), Candidate: m.Candidate()}
 	g.trace(ElectionStep{Term: base.Epoch.Ctr + 1, Phase: Received, Kind: m.Kind.String(), From: h.From, To: g.self})
 	g.Step(now, in)
 	g.el.Step(now, m, g.mem.Live(now, base))
