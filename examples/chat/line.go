@@ -55,8 +55,8 @@ func isTerminal(f any) bool {
 	return ok && term.IsTerminal(int(fd.Fd()))
 }
 
-// burst collects messages that come from another node's stock, of which there
-// may be very many at once.
+// burst collects messages that come late, from another node's stock or from
+// the other side of a split, of which there may be very many at once.
 type burst struct {
 	timer    *time.Timer
 	n        int // in rooms that are shown
@@ -130,7 +130,7 @@ func (l *line) drained() {
 func (l *line) message(m p2pchat.Message) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if m.Backlog {
+	if m.Backlog || m.Inserted {
 		l.addToBurst(m)
 		return
 	}
@@ -139,7 +139,7 @@ func (l *line) message(m p2pchat.Message) {
 		return
 	}
 	if l.rooms[m.Room] {
-		l.printMessage(m, m.Inserted)
+		l.printMessage(m)
 	}
 }
 
@@ -180,16 +180,16 @@ func (l *line) endBurst() {
 	}
 	slices.SortFunc(b.last, func(a, b p2pchat.Message) int { return int(int64(a.Pos - b.Pos)) })
 	for _, m := range b.last {
-		l.printMessage(m, m.Inserted)
+		l.printMessage(m)
 	}
-	if b.inserted > 0 {
-		l.printf("          ^   %s inserted above what was here: /history", count(b.inserted, "message was", "messages were"))
+	if b.inserted > 1 {
+		l.printf("          ^   %d messages were inserted above: /history", b.inserted)
 	}
 }
 
-func (l *line) printMessage(m p2pchat.Message, late bool) {
+func (l *line) printMessage(m p2pchat.Message) {
 	mark := ""
-	if late {
+	if m.Inserted {
 		mark = "^ "
 	}
 	room := ""

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-885536be/p2p/p2pchat"
 )
 
 // shows waits until the program has printed a text.
@@ -159,4 +161,46 @@ func TestBacklogIsShown(t *testing.T) {
 	require.NotContains(t, c.out.String(), "line 15.")
 	c.write("/history 12")
 	c.shows("ada#1: line 14.\n")
+}
+
+// TestLateMessagesAreMarked checks what is shown of messages that belong above
+// those shown already.
+func TestLateMessagesAreMarked(t *testing.T) {
+	t.Parallel()
+	say := func(l *line, n int, inserted bool) {
+		for i := range n {
+			l.message(p2pchat.Message{
+				From: p2pchat.Peer{ID: 7, Nick: "eve"}, Room: []string{"lobby", "attic"}[i%2], Data: fmt.Appendf(nil, "m%d", i),
+				Pos: uint64(n - i), Index: uint64(i), Inserted: inserted,
+			})
+		}
+		l.drained()
+	}
+	for _, c := range []struct {
+		name     string
+		n        int
+		inserted bool
+		want     []string
+	}{
+		{"live", 3, false, []string{"eve#7: m0", "eve#7: m2"}},
+		{"one late", 1, true, []string{"^ eve#7: m0"}},
+		{"late, in the history's order, of this room alone", 5, true,
+			[]string{"^ eve#7: m4", "^ eve#7: m2", "^ eve#7: m0", "^   3 messages were inserted above: /history"}},
+		{"very many", 60, true,
+			[]string{"… 20 messages before these: /history 30", "^ eve#7: m58", "^ eve#7: m40", "^   30 messages were inserted above: /history"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			out := newSink()
+			l := newLine(newSession(nil), settings{room: "lobby"}, strings.NewReader(""), out, out)
+			say(l, c.n, c.inserted)
+			shown := out.String()
+			for _, want := range c.want {
+				_, rest, ok := strings.Cut(shown, want+"\n")
+				require.True(t, ok, "%q, in this order:\n%s", want, out)
+				shown = rest
+			}
+			require.LessOrEqual(t, strings.Count(out.String(), "eve"), burstShown)
+			require.NotContains(t, out.String(), "m1\n", "another room")
+		})
+	}
 }
