@@ -213,6 +213,7 @@ func (w *World) broken(q, p *Process) {
 // sever follows a change of who reaches whom: streams over links that are cut
 // will break, and those over links that are mended go on.
 func (w *World) sever() {
+	w.shifted = w.now
 	held := w.held
 	w.held = nil
 	for _, f := range held {

@@ -606,6 +606,24 @@ func TestScenario27_ADeltaIsLost(t *testing.T) {
 	agreed(t, w, classic.H+classic.RTO)
 }
 
+func TestScenario27_ADeltaIsLostAndTheFirstRequest(t *testing.T) {
+	w := group(t, Config{}, 8, 1)
+	asked := map[int]int{}
+	w.Filter = func(pkt *Packet, from, to *Process) Fate {
+		switch pkt.Body.(type) {
+		case membership.ViewChange:
+			return Fate{Drop: asked[to.Host()] < 3 && to.Host() >= 3 && to.Host() <= 5}
+		case membership.ViewReq:
+			asked[from.Host()]++
+			return Fate{Drop: asked[from.Host()] < 3}
+		}
+		return Fate{}
+	}
+	w.Start(9)
+	agreed(t, w, classic.H+5*classic.RTO)
+	require.Len(t, asked, 3)
+}
+
 func TestScenario28_RingTokenHolderCrashes(t *testing.T) {
 	seeds(t, 10, Config{Elector: election.NewRing}, func(t *testing.T, cfg Config) {
 		w := group(t, cfg, 8, 0)

@@ -166,9 +166,14 @@ func (p *Process) took(e *membership.Installed) {
 	case membership.CauseElected:
 		w.Count.Elected++
 		old := w.coordinator(base.Epoch)
-		if old != nil && old != p && old.alive && !old.suspended && !w.called[base] &&
-			w.connected(old.host, p.host) && w.now-old.watch.resumed > int64(w.timing.TElect) {
+		since := max(w.shifted, o.resumed)
+		if old != nil {
+			since = max(since, old.watch.resumed)
+		}
+		if old != nil && old != p && !old.suspended && old.lists(p) && w.connected(old.host, p.host) &&
+			!w.called[base] && w.now-since > int64(w.timing.TElect) {
 			w.Count.FalseElections++
+			w.trace(p, "WITHOUT NEED")
 		}
 		heard, ok := o.silent[base.Epoch]
 		if !ok {

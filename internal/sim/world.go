@@ -93,6 +93,7 @@ type World struct {
 	endpoints map[netip.AddrPort]*endpoint
 	streams   map[[2]*Process]int64      // when the last frame arrives
 	held      []heldFrame                // on streams that are cut
+	shifted   int64                      // when it last changed who reaches whom
 	severed   map[[2]int]uint64          // pairs of hosts cut from each other, and since which event
 	called    map[membership.ViewID]bool // views in which somebody asked for an election
 	check     trace.Checker
@@ -109,7 +110,7 @@ type Counters struct {
 	Installs       int            // of views, by all processes
 	Changes        int            // of the coordinator, as seen by all processes together
 	Elected        int            // coordinators that an election made
-	FalseElections int            // of these, where the old one was well and could be reached
+	FalseElections int            // of these, where the old one was well, and reached, for TElect
 	Evicted        int            // processes that learned that the group went on without them
 }
 
