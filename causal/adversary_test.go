@@ -1,6 +1,7 @@
 package causal
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -55,14 +56,10 @@ func TestBlocksThatContradictTheirParents(t *testing.T) {
 			x := ok
 			row.change(&x)
 			raw, _ := evil.block(x, "text")
-			// In order, and with the block first, so that it waits.
-			for _, late := range []bool{false, true} {
+			// In order, and before one or the other, so that it waits.
+			for _, frames := range [][][]byte{{g0, g1, g2, raw}, {g0, raw, g2, g1}, {g0, g1, raw, g2}} {
 				m := benchLog(t, 1)
 				m.cfg.Group, m.hash = "test", newHasher("test")
-				frames := [][]byte{g0, g1, g2, raw}
-				if late {
-					frames = [][]byte{g0, raw, g2, g1}
-				}
 				for _, f := range frames {
 					m.Step(benchNow, Key{}, &Blocks{Frames: [][]byte{f}})
 				}
@@ -401,4 +398,74 @@ func TestTableWithAlikeHashes(t *testing.T) {
 			}
 		}
 	})
+}
+
+// I16: of all that says the same, one encoding is taken.
+func TestI16OneEncoding(t *testing.T) {
+	f := newForger(testKey(50), "test", 1)
+	raw, first := f.block(body{}, "one")
+	x := first.after()
+	x.count, x.kind = 0, kindMerge
+	a, b := Ref{WriterID{1}, 3, Hash{1}}, Ref{WriterID{2}, 3, Hash{2}}
+	x.deps = []Ref{a, b}
+	good := x.append(nil)
+	var y body
+	require.NoError(t, y.decode(good))
+	require.Equal(t, good, y.append(nil))
+
+	at := 2 + 16 // n, first, count, height, one byte each here
+	for k := range 4 {
+		long := slices.Concat(good[:at+k], []byte{good[at+k] | 0x80, 0}, good[at+k+1:])
+		require.Error(t, y.decode(long), "a longer uvarint")
+	}
+	x.deps = []Ref{b, a}
+	require.Error(t, y.decode(x.append(nil)), "not in order")
+	x.deps = []Ref{a, a}
+	require.Error(t, y.decode(x.append(nil)), "twice the same")
+	require.Error(t, y.decode(append(slices.Clone(good), 0)), "surplus")
+	for n := range good {
+		require.Error(t, y.decode(good[:n]), "cut short")
+	}
+	bad := slices.Clone(good)
+	bad[0]++
+	require.Error(t, y.decode(bad), "another version")
+
+	var fr frame
+	h := newHasher("test")
+	require.NoError(t, fr.decode(h, raw))
+	bad = slices.Clone(raw)
+	bad[0] = 2
+	require.Error(t, fr.decode(h, bad), "an unknown form")
+	merge, _ := f.sign(first.after(), []byte("payload"), 0)
+	require.Error(t, fr.decode(h, merge), "a payload of no messages")
+	require.Error(t, fr.decode(h, append(slices.Clone(raw), make([]byte, maxPayload)...)), "too large")
+}
+
+// A payload that is no list of messages counts as dropped, since whoever has
+// the block without its payload cannot tell: all nodes hold the same.
+func TestAPayloadThatIsNoMessages(t *testing.T) {
+	f := newForger(testKey(50), "test", 1)
+	for name, payload := range map[string][]byte{
+		"garbage":   {200, 1, 2, 3},
+		"too many":  {1, 'a', 1, 'b', 1, 'c'},
+		"too few":   {1, 'a'},
+		"too long":  append(binary.AppendUvarint(nil, MaxMessage+1), make([]byte, MaxMessage+1)...),
+		"long form": {0x81, 0, 'a', 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			count := uint32(2)
+			if name == "too long" {
+				count = 1
+			}
+			raw, _ := f.sign(body{}, payload, count)
+			m := benchLog(t, 1)
+			m.cfg.Group, m.hash = "test", newHasher("test")
+			m.Step(benchNow, Key{}, &Blocks{Frames: [][]byte{raw}})
+			require.EqualValues(t, count, m.Len())
+			for x := range m.History(0, false) {
+				require.Nil(t, x.Data)
+			}
+			require.Zero(t, m.Stats().Bytes)
+		})
+	}
 }
