@@ -16,24 +16,19 @@ import (
 func TestDefaultInterfaces(t *testing.T) {
 	c := config(t)
 	c.Interfaces = nil
-	events := make(chan transport.Event, 100)
-	a := opened(t, c, func(e transport.Event) { events <- e })
+	r := record(t)
+	a := opened(t, c, r.handle)
 	b := opened(t, c, func(transport.Event) {})
 	for _, i := range a.Interfaces() {
 		t.Logf("%+v", i)
 	}
 	for range 20 {
 		require.NoError(t, b.Multicast([]byte("m")))
-		e := <-events
-		require.Equal(t, transport.Datagram, e.Kind)
-		require.Equal(t, b.Addr(), e.Peer)
+		r.expect(transport.Datagram, b.Addr(), 0)
 	}
 	require.NoError(t, b.Stream(a.Addr(), []byte("s")))
-	for _, kind := range []transport.Kind{transport.Up, transport.Frame} {
-		e := <-events
-		require.Equal(t, kind, e.Kind)
-		require.Equal(t, b.Addr(), e.Peer)
-	}
+	r.expect(transport.Up, b.Addr(), 0)
+	r.expect(transport.Frame, b.Addr(), 0)
 	// The same packet through several interfaces counts once.
 	used := uint64(0)
 	for _, i := range a.Interfaces() {
@@ -41,30 +36,25 @@ func TestDefaultInterfaces(t *testing.T) {
 			used++
 		}
 	}
-	require.Eventually(t, func() bool { return a.Drops()["duplicate"] == 20*(used-1) }, 10*time.Second, time.Millisecond)
-	require.Empty(t, events)
+	require.Eventually(t, func() bool { return a.Drops()["duplicate"] == 20*(used-1) }, wait, time.Millisecond)
+	require.Empty(t, r.c)
 }
 
 // Nodes that use different interfaces of a host have the loopback one in common.
 func TestLoopbackAndDefaultMeet(t *testing.T) {
 	c := config(t)
-	events := make(chan transport.Event, 100)
-	record := func(e transport.Event) { events <- e }
-	local := opened(t, c, record)
+	r := record(t)
+	local := opened(t, c, r.handle)
 	c.Interfaces = nil
-	wide := opened(t, c, record)
+	wide := opened(t, c, r.handle)
 	for _, p := range [][2]*lan.Transport{{local, wide}, {wide, local}} {
 		require.NoError(t, p[0].Multicast([]byte("m")))
-		e := <-events
-		require.Equal(t, transport.Datagram, e.Kind)
-		require.Equal(t, p[0].Addr(), e.Peer)
+		e := r.expect(transport.Datagram, p[0].Addr(), 0)
 		require.NoError(t, p[1].Unicast(e.Peer, []byte("u")))
-		e = <-events
-		require.Equal(t, "u", string(e.Frame))
-		require.Equal(t, p[1].Addr(), e.Peer)
+		r.expect(transport.Datagram, p[1].Addr(), 0)
 		require.NoError(t, p[1].Stream(p[0].Addr(), []byte("s")))
 		for e.Kind != transport.Frame {
-			e = <-events
+			e = r.next()
 		}
 		require.Equal(t, p[1].Addr(), e.Peer)
 	}

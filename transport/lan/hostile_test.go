@@ -113,7 +113,9 @@ func ended(t *testing.T, c net.Conn) {
 // drops waits until a node has counted exactly these.
 func drops(t *testing.T, n *lan.Transport, want map[string]uint64) {
 	t.Helper()
-	require.Eventually(t, func() bool { return fmt.Sprint(n.Drops()) == fmt.Sprint(want) }, wait, time.Millisecond, "want %v", want)
+	for end := time.Now().Add(wait); fmt.Sprint(n.Drops()) != fmt.Sprint(want) && time.Now().Before(end); {
+		<-time.After(time.Millisecond)
+	}
 	require.Equal(t, want, n.Drops())
 }
 
@@ -448,4 +450,124 @@ func TestListenFixesTheEndpoint(t *testing.T) {
 	b := opened(t, c, rb.handle)
 	require.Equal(t, at, b.Addr())
 	healthy(t, a, ra, b, rb)
+}
+
+// accept lets a node connect to the peer that the test plays.
+func (f fake) accept(c lan.Config) net.Conn {
+	f.t.Helper()
+	nc, err := f.Accept()
+	require.NoError(f.t, err)
+	f.t.Cleanup(func() { nc.Close() })
+	require.NoError(f.t, nc.SetDeadline(time.Now().Add(wait)))
+	answered(f.t, nc)
+	_, err = nc.Write(hello(c, f.at, 1))
+	require.NoError(f.t, err)
+	return nc
+}
+
+// fill sends to a peer that reads nothing until there is no room.
+func fill(t *testing.T, n *lan.Transport, to netip.AddrPort) (bytes int) {
+	t.Helper()
+	frame := make([]byte, 64<<10)
+	for quiet := 0; quiet < 50; {
+		err := n.Stream(to, frame)
+		if err == nil {
+			bytes += 4 + len(frame)
+			quiet = 0
+			continue
+		}
+		require.ErrorIs(t, err, transport.ErrFull)
+		quiet++
+		<-time.After(time.Millisecond)
+	}
+	return bytes
+}
+
+// What was taken before Hangup arrives, even if the peer sends what nobody
+// here will ever read; and nothing is reported.
+func TestHangupWritesEverything(t *testing.T) {
+	t.Parallel()
+	c := config(t)
+	r := record(t)
+	release := make(chan struct{})
+	n := opened(t, c, func(e transport.Event) {
+		if e.Kind == transport.Frame {
+			<-release
+		}
+		r.handle(e)
+	})
+	p := play(t)
+	require.NoError(t, n.Stream(p.at, nil))
+	nc := p.accept(c)
+	r.expect(transport.Up, p.at, 0)
+	size := 4 + fill(t, n, p.at)
+	for len(r.c) > 0 {
+		r.expect(transport.Writable, p.at, 0)
+	}
+	for range 10 {
+		_, err := nc.Write(append([]byte{0, 0, 0x40, 0}, make([]byte, 0x4000)...))
+		require.NoError(t, err)
+	}
+	n.Hangup(p.at)
+	got, err := io.Copy(io.Discard, nc)
+	require.NoError(t, err, "the end of the stream, and no reset")
+	require.EqualValues(t, size, got)
+	nc.Close()
+	close(release)
+	require.NoError(t, n.Close())
+	// One frame may have been on its way to the handler.
+	require.LessOrEqual(t, len(r.c), 1)
+	for len(r.c) > 0 {
+		r.expect(transport.Frame, p.at, 0)
+	}
+}
+
+// When a peer that was hung up goes away there is nothing to dial for.
+func TestHangupOfABrokenStreamEndsIt(t *testing.T) {
+	t.Parallel()
+	c := config(t)
+	r := record(t)
+	n := opened(t, c, r.handle)
+	p := play(t)
+	require.NoError(t, n.Stream(p.at, nil))
+	nc := p.accept(c)
+	r.expect(transport.Up, p.at, 0)
+	fill(t, n, p.at)
+	for len(r.c) > 0 {
+		r.expect(transport.Writable, p.at, 0)
+	}
+	n.Hangup(p.at)
+	require.NoError(t, nc.(*net.TCPConn).SetLinger(0))
+	require.NoError(t, nc.Close())
+	require.NoError(t, p.Listener.(*net.TCPListener).SetDeadline(time.Now().Add(300*time.Millisecond)))
+	_, err := p.Accept()
+	require.Error(t, err, "it was dialed again")
+	require.NoError(t, n.Close())
+	require.Empty(t, r.c)
+}
+
+// A frame that is taken while Down is being handled is not forgotten.
+func TestStreamFromTheHandlerOfDown(t *testing.T) {
+	t.Parallel()
+	c := config(t)
+	gone := opened(t, c, func(transport.Event) {})
+	at := gone.Addr()
+	require.NoError(t, gone.Close())
+	r := record(t)
+	var n *lan.Transport
+	downs := 0
+	n = opened(t, c, func(e transport.Event) {
+		if downs++; downs < 6 {
+			if err := n.Stream(e.Peer, []byte("once more")); err != nil {
+				t.Error(err)
+			}
+		}
+		r.handle(e)
+	})
+	start := time.Now()
+	require.NoError(t, n.Stream(at, nil))
+	for range 6 {
+		r.expect(transport.Down, at, transport.Refused)
+	}
+	require.GreaterOrEqual(t, time.Since(start), 350*time.Millisecond, "attempts are spaced: 50, 100, 200 ms from the fourth on")
 }

@@ -34,6 +34,7 @@ type link struct {
 	hung    bool  // hung up: nothing is reported
 	aborted bool  // the transport closes
 	gone    bool  // over: nothing can be added
+	wanted  bool  // a connection is, for a frame or in place of one that broke
 	attempt int   // counts dials
 	dialing bool
 	failed  error // what became of the last dial
@@ -148,6 +149,7 @@ func (l *link) push(frame []byte) error {
 	}
 	l.bytes += cost
 	l.queue = append(l.queue, frame)
+	l.wanted = true
 	wake := len(l.queue) == 1
 	l.mu.Unlock()
 	if wake {
@@ -304,6 +306,7 @@ func (l *link) run() {
 		}
 		l.mu.Lock()
 		l.current = nil
+		l.wanted = true
 		l.drain()
 		l.mu.Unlock()
 		l.report(transport.Event{Kind: transport.Down, Cause: transport.Reset, Err: err})
@@ -364,7 +367,7 @@ func (l *link) connected() *conn {
 			return nil
 		case l.failed != nil:
 			err := l.failed
-			l.failed = nil
+			l.failed, l.wanted = nil, false
 			l.drain()
 			l.mu.Unlock()
 			cause := transport.Timeout
@@ -382,7 +385,7 @@ func (l *link) connected() *conn {
 				return nil
 			}
 			continue
-		case !l.dialing:
+		case l.wanted && !l.dialing:
 			l.dialing = true
 			l.attempt++
 			attempt := l.attempt
@@ -394,7 +397,8 @@ func (l *link) connected() *conn {
 }
 
 // retries are the pauses before dialing again when a connection was taken and
-// ended before the answer: the process at the other end is dying, or just busy.
+// ended before the answer. As a rule the process at the other end is dying, and
+// the system has not yet closed all it had open.
 var retries = []time.Duration{0, 2 * time.Millisecond, 10 * time.Millisecond}
 
 // dial makes one attempt to connect.
@@ -425,7 +429,8 @@ func (l *link) tryDial() (*conn, error) {
 	defer cancel()
 	for i := 0; ; i++ {
 		c, err := t.dial(ctx, l.peer)
-		if err == nil || !errors.Is(err, errSilent) || i == len(retries) || ctx.Err() != nil {
+		ended := errors.Is(err, errSilent) || isReset(err)
+		if !ended || i == len(retries) || ctx.Err() != nil {
 			return c, err
 		}
 		pause.Reset(retries[i])

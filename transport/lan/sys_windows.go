@@ -33,5 +33,10 @@ func tune(net.Conn) {}
 
 func isRefused(err error) bool { return errors.Is(err, windows.WSAECONNREFUSED) }
 
+// isReset tells whether the other end ended a connection without a word.
+func isReset(err error) bool {
+	return errors.Is(err, windows.WSAECONNRESET) || errors.Is(err, windows.WSAECONNABORTED)
+}
+
 // isMessageSize tells whether a datagram was longer than the buffer.
 func isMessageSize(err error) bool { return errors.Is(err, windows.WSAEMSGSIZE) }
