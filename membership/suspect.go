@@ -191,7 +191,7 @@ func (c *Coordinated) vouch(from netip.AddrPort, h Header, e Epoch, candidate Ke
 	case leading:
 		switch {
 		case !listed:
-			if e.Compare(mine) < 0 {
+			if e.Compare(mine) <= 0 {
 				c.to(from, NotMember{Max: c.max})
 			}
 		case e == mine:
