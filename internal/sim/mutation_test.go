@@ -50,7 +50,7 @@ var mutants = []struct {
 	{"of two coordinators of one class none yields", "membership/derive.go", "cmp.Or(cmp.Compare(ac, bc), a.Compare(b)) > 0", "cmp.Compare(ac, bc) > 0"},
 	{"of two coordinators of one class both yield", "membership/derive.go", "cmp.Or(cmp.Compare(ac, bc), a.Compare(b)) > 0", "cmp.Compare(ac, bc) >= 0"},
 	{"the size of a group does not matter", "membership/derive.go", "cmp.Or(cmp.Compare(ac, bc), a.Compare(b)) > 0", "a.Compare(b) > 0"},
-	{"a merge is asked for once", "membership/merge.go", "yieldTries   = 12", "yieldTries   = 1"},
+	{"a merge is asked for once", "membership/merge.go", "yieldTries    = 12", "yieldTries    = 1"},
 
 	// Suspicion.
 	{"a stream that ends is a death", "membership/lead.go", "if in.Cause != CauseRefused {", "if false {"},
@@ -58,8 +58,8 @@ var mutants = []struct {
 	{"a silent member is evicted without being asked", "membership/lead.go", "c.now.Sub(v.since) >= c.t.W && v.probes >= 2", "true"},
 	{"an election comes straight after a suspension", "membership/suspect.go", "if w := c.watch.since.Add(c.t.W); w.After(at) {", "if w := c.watch.since.Add(c.t.W); false && w.After(at) {"},
 	{"no witness vouches", "membership/suspect.go", "if live && h.From != mine.Leader", "if false && h.From != mine.Leader"},
-	{"members are not probed through others", "membership/lead.go", "if v.probes < 2 {", "if true {"},
-	{"those who hear the coordinator support an election", "membership/coordinated.go", "return !c.watch.proven && c.silence() < c.watch.patience()", "return false"},
+	{"members are not probed through others", "membership/lead.go", "if v.probes%2 != 0 {", "if true {"},
+	{"those who hear the coordinator support an election", "membership/coordinated.go", "return !c.watch.proven && !c.watch.doubted && c.silence() < c.watch.patience()", "return false"},
 	{"a deaf member is not fed", "membership/lead.go", "\t\tp.deaf = true\n\t} else if missed < 2", "\t} else if missed < 2"},
 
 	// Bully.
