@@ -7,3 +7,13 @@ func Label(c Config) []byte {
 	l := labelOf(netip.MustParseAddrPort(c.Group), c.Name)
 	return l[:]
 }
+
+// Pending is how many connections have not said hello.
+func Pending(t *Transport) int {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return len(t.pending.conns)
+}
+
+// MakeLink makes a link to a peer as Stream does, before it has queued anything.
+func MakeLink(t *Transport, peer netip.AddrPort) { t.link(peer, nil) }

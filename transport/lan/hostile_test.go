@@ -571,3 +571,31 @@ func TestStreamFromTheHandlerOfDown(t *testing.T) {
 	}
 	require.GreaterOrEqual(t, time.Since(start), 350*time.Millisecond, "attempts are spaced: 50, 100, 200 ms from the fourth on")
 }
+
+func TestCloseDoesNotWaitForASilentConnection(t *testing.T) {
+	t.Parallel()
+	n := opened(t, config(t), func(transport.Event) {})
+	conn := connect(t, n.Addr(), []byte("p2p"))
+	require.Eventually(t, func() bool { return lan.Pending(n) == 1 }, wait, time.Millisecond)
+	start := time.Now()
+	require.NoError(t, n.Close())
+	require.Less(t, time.Since(start), time.Second)
+	ended(t, conn)
+}
+
+// A link dials for a frame, and not because it was made.
+func TestNoDialWithoutAFrame(t *testing.T) {
+	t.Parallel()
+	c := config(t)
+	r := record(t)
+	n := opened(t, c, r.handle)
+	p := play(t)
+	lan.MakeLink(n, p.at)
+	require.NoError(t, p.Listener.(*net.TCPListener).SetDeadline(time.Now().Add(100*time.Millisecond)))
+	_, err := p.Accept()
+	require.Error(t, err, "it was dialed for nothing")
+	require.NoError(t, p.Listener.(*net.TCPListener).SetDeadline(time.Time{}))
+	require.NoError(t, n.Stream(p.at, nil))
+	p.accept(c)
+	r.expect(transport.Up, p.at, 0)
+}

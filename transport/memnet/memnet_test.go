@@ -182,6 +182,41 @@ func TestLongCutBreaksTheStreamOnBothSides(t *testing.T) {
 	})
 }
 
+func TestBreakForgetsWhatWasQueued(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		net := memnet.New(memnet.Config{Queue: 10, StreamTimeout: time.Second})
+		hs, rs := hosts(t, net, 2)
+		to := hs[1].Addr()
+		require.NoError(t, hs[0].Stream(to, []byte("a")))
+		require.Equal(t, []string{"0s up 10.0.0.2"}, rs[0].take())
+		net.Cut(hs[0].Addr(), to)
+		require.NoError(t, hs[0].Stream(to, []byte("12345")))
+		require.ErrorIs(t, hs[0].Stream(to, []byte("678901")), transport.ErrFull)
+		pass(time.Second)
+		require.Equal(t, []string{"1s down 10.0.0.2 reset"}, rs[0].take())
+		require.NoError(t, hs[0].Stream(to, []byte("1234567890")))
+		require.ErrorIs(t, hs[0].Stream(to, []byte("x")), transport.ErrFull)
+		pass(time.Second)
+		require.Equal(t, []string{"2s down 10.0.0.2 timeout"}, rs[0].take())
+		net.Heal()
+		require.NoError(t, hs[0].Stream(to, []byte("b")))
+		pass(time.Second)
+		require.Equal(t, []string{"2s up 10.0.0.2"}, rs[0].take())
+	})
+}
+
+func TestHangupBeforeTheDialFailsIsSilent(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		net := memnet.New(memnet.Config{Delay: time.Millisecond})
+		hs, rs := hosts(t, net, 2)
+		net.Kill(hs[1])
+		require.NoError(t, hs[0].Stream(hs[1].Addr(), []byte("a")))
+		hs[0].Hangup(hs[1].Addr())
+		pass(time.Second)
+		require.Empty(t, rs[0].take())
+	})
+}
+
 func TestDialIntoNothingTimesOut(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		net := memnet.New(memnet.Config{})

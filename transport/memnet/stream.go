@@ -48,9 +48,8 @@ type pipe struct {
 	conn     *conn
 	from, to *stream
 	parcels  []parcel
-	last     time.Time // when the last parcel arrives
-	open     bool      // the link is not cut
-	ready    bool      // the receiver has handled Up
+	open     bool // the link is not cut
+	ready    bool // the receiver has handled Up
 	stopped  bool
 	kick     chan struct{}
 }
@@ -293,16 +292,13 @@ func (c *conn) look() {
 	}
 }
 
-// push sends a parcel, after those before it.
+// push sends a parcel. It is not handed over before those ahead of it.
 func (p *pipe) push(x parcel) {
 	if p.stopped {
 		return
 	}
 	at := time.Now().Add(p.conn.net.weather.Delay(p.from.host.addr, p.to.host.addr))
-	if at.Before(p.last) {
-		at = p.last
-	}
-	x.at, p.last = at, at
+	x.at = at
 	p.parcels = append(p.parcels, x)
 	kick(p.kick)
 }
@@ -314,9 +310,6 @@ func (p *pipe) resend() {
 		if p.parcels[i].at.Before(at) {
 			p.parcels[i].at = at
 		}
-	}
-	if p.last.Before(at) {
-		p.last = at
 	}
 }
 

@@ -54,6 +54,7 @@ func Run(t *testing.T, f Factory) {
 		{"ClosedPeerIsResetThenRefused", refused},
 		{"DialToNobodyIsRefused", nobody},
 		{"HangupDeliversAndIsSilent", hangup},
+		{"HangupBeforeCloseDelivers", farewell},
 		{"StreamAfterHangup", again},
 		{"Closed", closed},
 		{"NoCallAfterClose", quiet},
@@ -413,6 +414,7 @@ func full(t *testing.T, g *group) {
 		require.EqualValues(t, i, binary.BigEndian.Uint64(receiver.expect(transport.Frame, sender).Frame))
 	}
 	receiver.frame(sender, "there is room")
+	sender.silent(receiver)
 }
 
 func slow(t *testing.T, g *group) {
@@ -452,8 +454,9 @@ func nobody(t *testing.T, g *group) {
 		require.NoError(t, nodes[0].Stream(nodes[1].Addr(), []byte("anybody there?")))
 		nodes[0].down(nodes[1], transport.Refused)
 	}
-	third := g.node(nil)
-	nodes[0].silent(third)
+	require.NoError(t, nodes[0].Stream(nodes[0].Addr(), []byte("myself?")))
+	nodes[0].down(nodes[0], transport.Refused)
+	nodes[0].silent(g.node(nil))
 }
 
 func hangup(t *testing.T, g *group) {
@@ -477,6 +480,24 @@ func hangup(t *testing.T, g *group) {
 			require.NoError(t, nodes[2].Unicast(nodes[0].Addr(), []byte("last")))
 		}
 	}
+}
+
+func farewell(t *testing.T, g *group) {
+	nodes := g.open(2)
+	require.NoError(t, nodes[0].Stream(nodes[1].Addr(), []byte("hello")))
+	nodes[0].expect(transport.Up, nodes[1])
+	for i := range 5 {
+		require.NoError(t, nodes[0].Stream(nodes[1].Addr(), fmt.Append(nil, i)))
+	}
+	nodes[0].Hangup(nodes[1].Addr())
+	nodes[0].shut()
+	nodes[1].expect(transport.Up, nodes[0])
+	nodes[1].frame(nodes[0], "hello")
+	for i := range 5 {
+		nodes[1].frame(nodes[0], fmt.Sprint(i))
+	}
+	nodes[1].down(nodes[0], transport.Reset)
+	nodes[1].down(nodes[0], transport.Refused)
 }
 
 func again(t *testing.T, g *group) {
