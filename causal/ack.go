@@ -25,7 +25,7 @@ func (m *Memory) ackAt(p *peer) time.Time {
 		return m.now
 	case p.ackedOf == m.blocks.n:
 		return time.Time{}
-	case m.bytes-p.ackBytes >= ackBytes:
+	case m.took-p.ackBytes >= ackBytes:
 		return m.now
 	}
 	return p.ackAt.Add(m.ackInterval())
@@ -57,7 +57,7 @@ func (m *Memory) ackFor(p *peer) *Ack {
 		a.Doubts, p.doubts = p.doubts, nil
 	}
 	p.ackAll, p.ackAt = false, m.now
-	p.ackedOf, p.ackBytes = m.blocks.n, m.bytes
+	p.ackedOf, p.ackBytes = m.blocks.n, m.took
 	return a
 }
 

@@ -350,7 +350,21 @@ func (h *hasher) block(payload Hash, body []byte) Hash {
 // signed is what is signed of a block.
 func signed(h Hash) []byte { return append([]byte(signPrefix), h[:]...) }
 
-// hollow returns the frame without its payload.
+// Strip returns a frame without its messages. One that has none, or that is no
+// frame, is returned as it is.
+func Strip(b []byte) []byte {
+	if len(b) < frameHead || b[0] != formWhole {
+		return b
+	}
+	var x body
+	end := frameHead + int(binary.BigEndian.Uint16(b[frameHead-2:]))
+	if end > len(b) || x.decode(b[frameHead:end]) != nil || x.count == 0 {
+		return b
+	}
+	return hollow(b)
+}
+
+// hollow returns the frame with the hash of its payload in place of that.
 func hollow(b []byte) []byte {
 	if b[0] == formHollow {
 		return b

@@ -49,7 +49,7 @@ func ParseMessageID(s string) (MessageID, error) {
 type Message struct {
 	ID     MessageID
 	Author Key
-	Data   []byte // nil if retention has dropped it
+	Data   []byte // nil if retention has dropped it, here or where it came from; else not nil
 	Height uint64 // of its block: 1 + the greatest height of the block's parents
 	Wall   time.Time
 	// Index is the message's place in the order of local delivery, from 0. It

@@ -64,6 +64,7 @@ func (m *Memory) settle() {
 		m.out.SendBeat = true
 	}
 	m.repull()
+	m.sweep()
 	if t := m.nextCheck(); !t.IsZero() && (m.checkAt.IsZero() || t.Before(m.checkAt)) {
 		m.checkAt = t
 	}
@@ -115,6 +116,7 @@ func (m *Memory) Deadline() time.Time {
 	sooner(m.beatAt())
 	sooner(m.checkAt)
 	sooner(m.mergeAt)
+	sooner(m.kept.at)
 	if m.pull != nil {
 		sooner(m.pull.until)
 	}

@@ -23,6 +23,9 @@ type Config struct {
 	// alone. NewMemory calls its Load, Close its Close.
 	Store Store
 
+	// Retention limits what is kept of the messages; the zero value keeps all.
+	Retention Retention
+
 	// MaxMessage is the greatest size that Append takes: the constant of that
 	// name, which is also the limit.
 	MaxMessage int
@@ -64,6 +67,7 @@ func (c *Config) complete() error {
 		{"PendingBlocks", int64(c.PendingBlocks)}, {"PendingBytes", int64(c.PendingBytes)},
 		{"PendingTime", int64(c.PendingTime)}, {"Window", int64(c.Window)},
 		{"PullTimeout", int64(c.PullTimeout)}, {"BeatInterval", int64(c.BeatInterval)},
+		{"Retention.MaxAge", int64(c.Retention.MaxAge)}, {"Retention.MaxBytes", c.Retention.MaxBytes},
 	} {
 		if f.v < 0 {
 			errs = append(errs, fmt.Errorf("causal: Config.%s is negative", f.name))

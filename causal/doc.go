@@ -45,6 +45,17 @@
 // streams and the datagrams may all lose what they hold: what is missing shows
 // in the next Beat or Ack, and is fetched.
 //
+// # What is kept
+//
+// Config.Retention limits the messages that are kept, by age and size. Of the
+// oldest blocks, in the order of the history, the payload is dropped, and the
+// header stays, with the payload's hash: the digest, all positions and what can
+// be synced are the same with and without it, and every chain can still be
+// verified. Such a block is hollow. Who takes it over in the answer to a Pull
+// has its messages without Data, too, and does not look for them elsewhere; so
+// a member that serves Pulls can withhold old messages, but not alter them. A
+// block that comes live, or is asked for by a Want, must have its payload.
+//
 // # What is refused
 //
 // A block is authentic if its signature verifies, or if an authentic block of
@@ -59,7 +70,7 @@
 //	unknown_writer  the writer's key is not known, or the writer is not the key's
 //	links           contradicts the blocks that it follows
 //	height          has another height than it claims
-//	no_payload      came without its messages
+//	no_payload      came without its messages, and not in the answer to a Pull
 //	pending_full    gave way in the buffer; it comes again
 //	pending_old     its parents never came; it comes again with them
 //	stranger        a message of a node that is neither a member nor linked

@@ -35,6 +35,7 @@ const (
 	flagBacklog              // came from another's stock
 	flagHollow               // its messages are not held
 	flagParent               // another block follows it
+	flagDone                 // retention is through with it
 )
 
 const segment = 512
@@ -214,8 +215,10 @@ func (o *order) level(b *blocks, h int, dst []uint32) []uint32 {
 
 // arena keeps frames in large pieces.
 type arena struct {
-	chunks [][]byte
-	fill   int // the chunk that small frames go to, plus one
+	chunks [][]byte // nil if all that was there is released
+	live   []int    // bytes in each that are not released
+	fill   int      // the chunk that small frames go to, plus one
+	kept   int      // the chunk that frames go to that stay for good, plus one
 }
 
 const (
@@ -231,19 +234,43 @@ type place struct{ chunk, off uint32 }
 func (a *arena) reserve(n int) ([]byte, place) {
 	if n > chunkSize/4 {
 		a.chunks = append(a.chunks, make([]byte, n))
+		a.live = append(a.live, n)
 		last := len(a.chunks) - 1
 		return a.chunks[last], place{uint32(last), 0}
 	}
-	if a.fill == 0 || cap(a.chunks[a.fill-1])-len(a.chunks[a.fill-1]) < n {
+	return a.put(n, &a.fill)
+}
+
+// keep returns room for a frame that will not be released, apart from those
+// that may be.
+func (a *arena) keep(n int) ([]byte, place) { return a.put(n, &a.kept) }
+
+func (a *arena) put(n int, fill *int) ([]byte, place) {
+	if *fill == 0 || cap(a.chunks[*fill-1])-len(a.chunks[*fill-1]) < n {
 		size := chunkMin
-		if a.fill > 0 {
-			size = min(chunkSize, 4*cap(a.chunks[a.fill-1]))
+		if old := *fill; old > 0 {
+			size = min(chunkSize, 4*cap(a.chunks[old-1]))
+			if a.live[old-1] == 0 {
+				a.chunks[old-1] = nil
+			}
 		}
 		a.chunks = append(a.chunks, make([]byte, 0, max(size, n)))
-		a.fill = len(a.chunks)
+		a.live = append(a.live, 0)
+		*fill = len(a.chunks)
 	}
-	c := a.chunks[a.fill-1]
+	k := *fill - 1
+	c := a.chunks[k]
 	at := len(c)
-	a.chunks[a.fill-1] = c[:at+n]
-	return c[at : at+n : at+n], place{uint32(a.fill - 1), uint32(at)}
+	a.chunks[k] = c[:at+n]
+	a.live[k] += n
+	return c[at : at+n : at+n], place{uint32(k), uint32(at)}
+}
+
+// release gives up n bytes of a chunk. They are not written again: others may
+// still read them.
+func (a *arena) release(chunk, n uint32) {
+	a.live[chunk] -= int(n)
+	if a.live[chunk] == 0 && int(chunk) != a.fill-1 && int(chunk) != a.kept-1 {
+		a.chunks[chunk] = nil
+	}
 }

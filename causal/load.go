@@ -180,6 +180,7 @@ func (m *Memory) Close() error {
 		return nil
 	}
 	m.persist()
+	m.tellStore(true)
 	err := m.out.Err
 	if !m.broken {
 		m.state.Clean, m.state.Writer = true, m.me.id[:]

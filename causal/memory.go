@@ -52,6 +52,8 @@ type Memory struct {
 	heads   []uint32  // blocks that no other follows
 	sum     [4]uint64 // of all hashes, modulo 2^256, least first
 	bytes   uint64    // of payload
+	took    uint64    // bytes of payload that were ever delivered
+	kept    retention
 	digest  Digest
 	stale   bool // digest is to be computed again
 	pending pending
@@ -172,6 +174,7 @@ func (m *Memory) reset() {
 	m.table = table{seed: [2]uint64{m.rng.Uint64() | 1, m.rng.Uint64() | 1}}
 	m.writers, m.byID = nil, make(map[WriterID]uint32)
 	m.heads, m.sum, m.bytes, m.stale = nil, [4]uint64{}, 0, true
+	m.took, m.kept = 0, retention{}
 	m.pending = newPending()
 	m.vias, m.byVia = []Key{m.self}, make(map[Key]uint32)
 	if m.peers == nil {
@@ -377,6 +380,7 @@ func (m *Memory) insert(f *frame, at place, flags uint8) uint32 {
 		b.flags |= flagHollow
 	} else {
 		m.bytes += uint64(len(f.payload))
+		m.took += uint64(len(f.payload))
 	}
 	if f.n > 1 {
 		b.prev = m.parents[0] + 1
@@ -421,6 +425,7 @@ func (m *Memory) insert(f *frame, at place, flags uint8) uint32 {
 		m.forked(w, wr.blocks[f.n-1], i)
 	}
 	m.restable(w)
+	m.retain(i)
 	if m.store != nil && !m.broken {
 		m.recs = append(m.recs, Record{Frame: m.raw(i), Own: b.flags&flagOwn != 0})
 		m.durable = m.durable || b.flags&flagOwn != 0
@@ -451,8 +456,11 @@ func (m *Memory) refuse(reason error) { m.refused[reason.Error()]++ }
 
 // receive takes frames from a peer. Authentic is a block that is signed, or
 // that an authentic block of its writer names as the one before: so a batch
-// costs one verification for each writer in it.
-func (m *Memory) receive(from Key, frames [][]byte, backlog bool) {
+// costs one verification for each writer in it. A hollow block, whose payload
+// the sender has dropped, is taken only where nobody is left to ask for the
+// whole: in the answer to a Pull. Everywhere else it must not come in the place
+// of its author's word.
+func (m *Memory) receive(from Key, frames [][]byte, backlog, hollow bool) {
 	defer func() { m.via = 0 }()
 	in := m.in[:0]
 	clear(m.chain)
@@ -465,8 +473,13 @@ func (m *Memory) receive(from Key, frames [][]byte, backlog bool) {
 		}
 		f := &in[len(in)-1]
 		err := f.decode(m.hash, b)
-		if err == nil && f.payload == nil {
+		switch {
+		case err != nil || f.payload != nil:
+		case f.count == 0:
+			err = errMalformed // there is nothing to drop
+		case !hollow:
 			err = errHollow
+			m.missed(from, &f.hash)
 		}
 		if err == nil && f.kind == kindGenesis {
 			if writerID(m.cfg.Group, f.pub[:], f.random[:]) != f.writer {

@@ -33,7 +33,7 @@ type peer struct {
 	ackAll   bool
 	ackAt    time.Time
 	ackedOf  uint32   // blocks held at the last Ack
-	ackBytes uint64   // their payload
+	ackBytes uint64   // Memory.took then
 	acked    []uint64 // what it was told, by writer
 	doubts   []Tip
 	forks    []Fork
@@ -178,7 +178,7 @@ func (m *Memory) Step(now time.Time, from Key, msg Protocol) {
 	switch msg := msg.(type) {
 	case *Blocks:
 		if msg != nil {
-			m.receive(from, msg.Frames, false)
+			m.receive(from, msg.Frames, false, false)
 		}
 	case *Batch:
 		if msg != nil {

@@ -166,6 +166,16 @@ func (m *Memory) limit() {
 	}
 }
 
+// missed notes that a peer holds a block that can be had by a Pull only.
+func (m *Memory) missed(from Key, h *Hash) {
+	if q := m.peers[from]; q != nil && !m.holds(h) {
+		q.lossy = true
+		if q.pullAt.IsZero() {
+			q.pullAt = m.now.Add(max(stall, q.backoff))
+		}
+	}
+}
+
 func (m *Memory) evict(e *waiting) {
 	m.pending.remove(e)
 	m.refuse(errPendingFull)

@@ -16,6 +16,12 @@ type Store interface {
 	// PutState replaces the state, durably. A state that is Clean is put last: a
 	// later Append may unset that.
 	PutState(State) error
+	// DropPayloads gives up the messages in the records with an index below
+	// before, counted from 0 since the store was made: their frames are replaced
+	// by what strip makes of them, at most 32 bytes more. It may be called again
+	// with a greater index; where strip was applied already, it changes nothing.
+	// Records appended before are written first.
+	DropPayloads(before uint64, strip func(frame []byte) []byte) error
 	// Close closes the store.
 	Close() error
 }

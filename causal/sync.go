@@ -513,7 +513,7 @@ func (m *Memory) covered(p *peer, s *session, x *block) bool {
 func (m *Memory) onBatch(p *peer, from Key, msg *Batch) {
 	q := m.pull
 	mine := q != nil && q.from == p && q.session == msg.Session
-	m.receive(from, msg.Frames, mine && !m.synced)
+	m.receive(from, msg.Frames, mine && !m.synced, mine)
 	if !mine || m.pull != q {
 		return
 	}

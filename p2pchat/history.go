@@ -76,13 +76,14 @@ func (n *Node) message(m causal.Message) Message {
 	from := n.peer(m.Author)
 	from.Nick = string(nick)
 	return Message{
-		ID: m.ID, From: from, Room: string(room), Data: data, Sent: m.Wall,
+		ID: m.ID, From: from, Room: string(room), Data: data, Dropped: m.Data == nil, Sent: m.Wall,
 		Index: m.Index, Pos: m.Pos, Inserted: m.Inserted, Backlog: m.Backlog, Own: m.Own,
 	}
 }
 
 // History is the converged history of a room: the same on all nodes that hold
-// the same messages. An empty room means all rooms.
+// the same messages. An empty room means all rooms, and what was dropped by
+// WithRetention, of which the room is not known.
 func (n *Node) History(room string) History { return History{n: n, room: room} }
 
 // History reads the converged history. Positions are those of the whole
@@ -121,13 +122,13 @@ func (h History) Search(words string) iter.Seq[Message] {
 	}
 }
 
-// Rooms lists the rooms that messages were sent to, in the order of their
+// Rooms lists the rooms that messages held were sent to, in the order of their
 // first message.
 func (n *Node) Rooms() []string {
 	var rooms []string
 	seen := make(map[string]bool)
 	for m := range n.History("").All() {
-		if !seen[m.Room] {
+		if !m.Dropped && !seen[m.Room] {
 			seen[m.Room] = true
 			rooms = append(rooms, m.Room)
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 	"unicode/utf8"
 
 	"github.com/seed-885536be/p2p/causal"
@@ -32,6 +33,7 @@ type config struct {
 	logger     *slog.Logger
 	maxMessage int
 	dataDir    string
+	retention  causal.Retention
 	detector   membership.NewDetector
 	membership func(membership.Config) (membership.Membership, error)
 	log        func(causal.Config) (causal.Log, error)
@@ -156,6 +158,22 @@ func WithDataDir(dir string) Option {
 		c.dataDir = dir
 		if dir == "" {
 			return errors.New("p2pchat: WithDataDir: no directory is named")
+		}
+		return nil
+	}
+}
+
+// WithRetention limits the history that this node keeps, in memory and in the
+// data directory: what is older than maxAge, or beyond maxBytes of messages, is
+// dropped, the oldest first. Zero is no limit, which is the default for both.
+// The places of the messages stay, see Message.Dropped, so that the history
+// remains the same everywhere, whatever each node keeps. What a member has not
+// taken over yet is never dropped. Who joins takes over what the others kept.
+func WithRetention(maxAge time.Duration, maxBytes int64) Option {
+	return func(c *config) error {
+		c.retention = causal.Retention{MaxAge: maxAge, MaxBytes: maxBytes}
+		if maxAge < 0 || maxBytes < 0 {
+			return fmt.Errorf("p2pchat: WithRetention: %v, %d: a limit is negative", maxAge, maxBytes)
 		}
 		return nil
 	}

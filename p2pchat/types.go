@@ -92,7 +92,11 @@ type Message struct {
 	From Peer
 	Room string
 	Data []byte // must not be changed
-	Sent time.Time
+	// Dropped says that only the message's place is known: what it said was
+	// dropped by WithRetention, here or on the node that this one took it over
+	// from. Room, Data and the author's nick are empty.
+	Dropped bool
+	Sent    time.Time
 	// Index is the place in the order of delivery on this node, from 0:
 	// causal, and never changed. Messages from the next index resume there.
 	Index uint64

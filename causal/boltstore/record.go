@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
+	"math"
 
 	"go.etcd.io/bbolt"
 
@@ -139,6 +140,56 @@ func (c chunk) each(next, end uint64, f func(causal.Record) error) (after uint64
 		b = b[stop:]
 	}
 	return next, nil, nil
+}
+
+// dropPayloads puts stripped frames in the place of the records from an index
+// to before another, as many as suit one transaction, and returns the index to
+// go on from.
+func dropPayloads(tx *bbolt.Tx, from, before uint64, strip func([]byte) []byte) (next uint64, err error) {
+	const most = 4 << 20
+	b := tx.Bucket(bucketRecords)
+	c := b.Cursor()
+	k, v := c.Seek(indexKey(from))
+	if !bytes.Equal(k, indexKey(from)) { // it is in the middle of a chunk
+		if k == nil {
+			k, v = c.Last()
+		} else {
+			k, v = c.Prev()
+		}
+	}
+	var p packer
+	var changed []chunk
+	for read := 0; k != nil && from < before && read < most; k, v = c.Next() {
+		if len(k) != 8 {
+			return from, damaged("a key of %d bytes", len(k))
+		}
+		read += len(v)
+		p.buf, p.marks, p.next = nil, nil, binary.BigEndian.Uint64(k)
+		after, damage, _ := chunk{k, v}.each(p.next, math.MaxUint64, func(r causal.Record) error {
+			if p.next >= from && p.next < before {
+				r.Frame = strip(r.Frame)
+			}
+			p.add(r)
+			return nil
+		})
+		if damage != nil {
+			return from, damaged("record %d: %v", after, damage)
+		}
+		if !bytes.Equal(p.buf, v) {
+			changed = append(changed, chunk{bytes.Clone(k), p.buf})
+		}
+		from = min(after, before)
+	}
+	if from < before && k == nil {
+		return from, damaged("record %d: %v", from, errMissing)
+	}
+	// A cursor is not to be trusted across changes, so these come last.
+	for _, x := range changed {
+		if err := b.Put(x.key, x.value); err != nil {
+			return from, err
+		}
+	}
+	return from, nil
 }
 
 // cut removes all but the first n records, which are good.

@@ -94,6 +94,7 @@ type Store struct {
 	wild  bool // bbolt panicked: its locks are not to be touched again
 	state causal.State
 	next  uint64 // the index of the next record to be written
+	bare  uint64 // of so many records the payloads are dropped, as far as is known
 	spare packer
 
 	mu      sync.Mutex
@@ -450,6 +451,38 @@ func (s *Store) PutState(st causal.State) error {
 	}
 	st.Key, st.Writer = bytes.Clone(st.Key), bytes.Clone(st.Writer)
 	return s.commit(&st)
+}
+
+// DropPayloads implements causal.Store. The file does not shrink: what becomes
+// free is used for what is written next. Each transaction takes up to 4 MiB of
+// records; what was done stays done if the process ends meanwhile.
+func (s *Store) DropPayloads(before uint64, strip func(frame []byte) []byte) error {
+	s.write.Lock()
+	defer s.write.Unlock()
+	s.mu.Lock()
+	err := s.usable()
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := s.commit(nil); err != nil {
+		return err
+	}
+	for before = min(before, s.next); s.bare < before; {
+		next := s.bare
+		if err = s.update(func(tx *bbolt.Tx) (err error) {
+			next, err = dropPayloads(tx, s.bare, before, strip)
+			return err
+		}); err != nil {
+			err = fmt.Errorf("boltstore: drop payloads: %w", err)
+			s.mu.Lock()
+			s.err = err
+			s.mu.Unlock()
+			return err
+		}
+		s.bare = next
+	}
+	return nil
 }
 
 // Close writes the records that wait, closes the file and gives back its lock.

@@ -26,6 +26,8 @@ func RunStore(t *testing.T, place func(t *testing.T) func() (causal.Store, error
 		{"records are copied", testStoreCopies},
 		{"the state comes back", testStoreState},
 		{"appending goes on after reopening", testStoreReopen},
+		{"payloads are dropped", testStoreDrop},
+		{"a pruned log comes back", testStorePruned},
 		{"one at a time", testStoreLocked},
 		{"an error of the caller ends Load", testStoreLoadError},
 		{"a log comes back", testStoreLog},
@@ -145,6 +147,93 @@ func testStoreReopen(t *testing.T, open func() (causal.Store, error)) {
 		want = append(want, more...)
 		require.NoError(t, s.Close())
 	}
+}
+
+func testStoreDrop(t *testing.T, open func() (causal.Store, error)) {
+	rng := rand.New(rand.NewPCG(6, 1))
+	strip := func(b []byte) []byte { // like a hash, it may be longer than what it stands for
+		if bytes.HasSuffix(b, []byte("stripped")) {
+			return b
+		}
+		return append(bytes.Clone(b[:min(len(b), 7)]), "stripped"...)
+	}
+	var want []causal.Record
+	s, _, _ := load(t, open)
+	for round := range 8 {
+		var recs []causal.Record
+		for i := range 150 {
+			recs = append(recs, record(rng, 1+i*i%9000))
+		}
+		require.NoError(t, s.Append(recs, round%2 == 0))
+		want = append(want, recs...)
+		before := uint64(rng.IntN(len(want) + 1))
+		if round == 7 {
+			before = uint64(len(want)) + 5
+		}
+		require.NoError(t, s.DropPayloads(before, strip))
+		for i := range min(before, uint64(len(want))) {
+			want[i].Frame = strip(want[i].Frame)
+		}
+		if round%3 == 1 {
+			require.NoError(t, s.Close())
+			var got []causal.Record
+			s, got, _ = load(t, open)
+			sameRecords(t, want, got)
+		}
+	}
+	more := []causal.Record{record(rng, 500)}
+	require.NoError(t, s.Append(more, true))
+	require.NoError(t, s.Close())
+	s, got, _ := load(t, open)
+	sameRecords(t, append(want, more...), got)
+	require.NoError(t, s.Close())
+}
+
+func testStorePruned(t *testing.T, open func() (causal.Store, error)) {
+	s, err := open()
+	require.NoError(t, err)
+	cfg := storeConfig(s, 1)
+	cfg.Retention.MaxBytes = 100_000
+	m, err := causal.NewMemory(cfg)
+	require.NoError(t, err)
+	now := time.Unix(1_700_000_000, 0)
+	for range 4000 {
+		_, err := m.Append(now, make([]byte, 1000))
+		require.NoError(t, err)
+	}
+	require.NoError(t, m.Flush(now))
+	m.Tick(now.Add(time.Minute))
+	digest := m.Digest()
+	require.NoError(t, m.Close())
+
+	s, recs, _ := load(t, open)
+	size := 0
+	for _, r := range recs {
+		size += len(r.Frame)
+	}
+	require.Less(t, size, 300_000)
+	require.NoError(t, s.Close())
+
+	s, err = open()
+	require.NoError(t, err)
+	m, err = causal.NewMemory(storeConfig(s, 2))
+	require.NoError(t, err)
+	require.Zero(t, m.Loaded().Dropped)
+	require.Equal(t, digest, m.Digest())
+	require.EqualValues(t, 4000, m.Len())
+	for x := range m.History(0, false) {
+		require.Nil(t, x.Data)
+		if x.Pos == 3800 {
+			break
+		}
+	}
+	for x := range m.History(4000, true) {
+		require.Len(t, x.Data, 1000)
+		if x.Pos < 3950 {
+			break
+		}
+	}
+	require.NoError(t, m.Close())
 }
 
 func testStoreLocked(t *testing.T, open func() (causal.Store, error)) {

@@ -1,0 +1,60 @@
+package p2pchat_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-885536be/p2p/p2pchat"
+	"github.com/seed-885536be/p2p/transport/memnet"
+)
+
+func TestRetention(t *testing.T) {
+	dir := t.TempDir()
+	in(t, memnet.Config{Seed: 30, Delay: time.Millisecond}, func(w *world) {
+		w.join(1)
+		short := w.add(p2pchat.WithRetention(2*time.Minute, 0), p2pchat.WithDataDir(dir))
+		require.NoError(t, short.Join(w.ctx))
+		old := w.send(w.nodes[0], "long ago")[0]
+		w.wait(w.nodes, holds(2, 1))
+		<-time.After(4 * time.Minute)
+		w.send(w.nodes[0], "of late")
+		w.wait(w.nodes, holds(2, 2))
+		<-time.After(time.Second)
+
+		all := slices.Collect(short.History("").All())
+		require.Len(t, all, 2)
+		require.Equal(t, old, all[0].ID)
+		require.True(t, all[0].Dropped)
+		require.Nil(t, all[0].Data)
+		require.Empty(t, all[0].Room)
+		require.Equal(t, w.nodes[0].Self().Key, all[0].From.Key)
+		require.False(t, all[1].Dropped)
+		require.Equal(t, "of late", string(all[1].Data))
+		require.Len(t, short.Rooms(), 1)
+		require.Empty(t, slices.Collect(short.History("").Search("ago")))
+		m, ok := w.nodes[0].Lookup(old)
+		require.True(t, ok)
+		require.False(t, m.Dropped)
+		require.Equal(t, "long ago", string(m.Data))
+		require.Equal(t, w.nodes[0].Status().Digest, short.Status().Digest)
+
+		require.NoError(t, short.Close())
+		again, err := p2pchat.New(p2pchat.WithTransport(w.net.Host()), p2pchat.WithDataDir(dir), p2pchat.WithRetention(2*time.Minute, 0))
+		require.NoError(t, err)
+		defer again.Close()
+		m, ok = again.Lookup(old)
+		require.True(t, ok)
+		require.True(t, m.Dropped)
+	})
+}
+
+func TestRetentionLimitsAreChecked(t *testing.T) {
+	for _, o := range []p2pchat.Option{p2pchat.WithRetention(-1, 0), p2pchat.WithRetention(0, -1)} {
+		_, err := p2pchat.New(o)
+		require.True(t, err != nil && strings.Contains(err.Error(), "negative"), "%v", err)
+	}
+}
