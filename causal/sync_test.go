@@ -1,11 +1,16 @@
 package causal
 
 import (
+	"crypto/ed25519"
+	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-885536be/p2p/internal/codec"
 )
 
 func TestTwoConverge(t *testing.T) {
@@ -195,6 +200,75 @@ func TestHalvesSyncInOneRound(t *testing.T) {
 	// Each node lacked ten blocks of 10 messages of 100 bytes.
 	lacked := uint64(4 * 10 * (10*101 + 320))
 	require.LessOrEqual(t, float64(served-before), 1.2*float64(lacked))
+}
+
+// Who syncs says how far it holds each writer: that must stay small beside what
+// is missing, with as many writers as a large group has in a long life.
+func TestManyWritersSyncCheaply(t *testing.T) {
+	const writers, length, apart = 1024, 10, 51 // blocks each; how many of the last ones each half lacks: 1 % together
+	logs := [2]*Memory{benchLog(t, 0), benchLog(t, 1)}
+	lacks := [2]int{}
+	rng := rand.New(rand.NewPCG(1, 1))
+	text := make([]byte, 1000)
+	for w := range writers {
+		seed := make([]byte, ed25519.SeedSize)
+		binary.BigEndian.PutUint32(seed, uint32(w)+1000)
+		f := newForger(ed25519.NewKeyFromSeed(seed), "bench", 1)
+		var chain [][]byte
+		next := body{wall: 1}
+		for range length {
+			for i := range text {
+				text[i] = byte(rng.Uint32())
+			}
+			raw, b := f.block(next, string(text))
+			chain = append(chain, raw)
+			next = b.after()
+		}
+		for k, m := range logs {
+			n := length
+			if w/apart == k {
+				n--
+				lacks[k] += len(chain[n])
+			}
+			m.Step(benchNow, keyOf(f.key.Public().(ed25519.PublicKey)), &Blocks{Frames: chain[:n]})
+			require.Empty(t, m.Stats().Refused)
+		}
+	}
+	for k, m := range logs {
+		m.SetPeers(benchNow, []Key{logs[0].self, logs[1].self})
+		m.Link(benchNow, logs[1-k].self, true)
+		m.Ready()
+	}
+	// Every message is counted as it is on the wire, all of what a node sends
+	// until both are equal and have said so.
+	now, sent := benchNow, [2]int{}
+	for range 10 {
+		for quiet := 0; quiet < 2; quiet++ {
+			for k, m := range logs {
+				for {
+					x := m.Next(now, logs[1-k].self)
+					if x == nil {
+						break
+					}
+					quiet = 0
+					sent[k] += len(codec.Append(nil, x))
+					logs[1-k].Step(now, m.self, x)
+				}
+			}
+		}
+		now = now.Add(ackDelay)
+		for _, m := range logs {
+			m.Tick(now)
+		}
+	}
+	require.Equal(t, logs[0].Digest(), logs[1].Digest())
+	require.EqualValues(t, writers*length, logs[0].Len())
+	for k, m := range logs {
+		require.EqualValues(t, 1, m.Stats().Pulls)
+		limit := 1.2*float64(lacks[1-k]) + 64*writers
+		require.LessOrEqual(t, float64(sent[k]), limit)
+		t.Logf("node %d sent %d bytes for %d that were missing: %.1f a writer beside them", k, sent[k], lacks[1-k], float64(sent[k]-lacks[1-k])/writers)
+	}
 }
 
 func TestFarBranchesOfAForkSync(t *testing.T) {
