@@ -345,6 +345,8 @@ func (c *Core) settle(now time.Time) {
 		c.out.Err = g.Err
 	}
 
+	// SendBeat is left alone: what a Beat to the group would say is in the Acks
+	// on every stream, which are not lost and cost nobody a signature.
 	r := c.log.Ready()
 	for _, k := range r.Peers {
 		if l := c.peers[k]; l != nil {
@@ -379,9 +381,6 @@ func (c *Core) synced() {
 	c.syncing = time.Time{}
 	c.out.Notes = append(c.out.Notes, Synced{})
 }
-
-// Syncing reports whether the history is still being taken over.
-func (c *Core) Syncing() bool { return !c.syncing.IsZero() }
 
 func (c *Core) send(now time.Time, s GroupSend) {
 	var f []byte
