@@ -34,8 +34,8 @@
 //	message            1 MiB at most                p2pchat.WithMaxMessage
 //	nick, room         64 bytes at most
 //	queue to a peer    1 MiB, then it is fed from the log as it can take it
-//	history            in memory, for as long as a member lives   p2pchat.WithDataDir
-//	identity           a new key at each start                    p2pchat.WithDataDir
+//	history            in memory                    p2pchat.WithDataDir
+//	identity           a new key at each start      p2pchat.WithDataDir
 //
 // # Failures
 //
