@@ -151,7 +151,7 @@ func (c *Core) Flush(now time.Time) error {
 func (c *Core) Handle(now time.Time, e transport.Event) {
 	switch e.Kind {
 	case transport.Datagram, transport.Frame:
-		f, idle, err := c.open(e)
+		f, idle, err := c.open(now, e)
 		switch {
 		case errors.Is(err, errForged):
 			c.drops["forged"]++
@@ -181,7 +181,7 @@ func (c *Core) Handle(now time.Time, e transport.Event) {
 // open decodes a frame, and checks who sent it. It checks no signature of a
 // frame that would change nothing: many nodes that look for a group at one
 // instant would otherwise keep each other busy with nothing else.
-func (c *Core) open(e transport.Event) (f frame, idle bool, err error) {
+func (c *Core) open(now time.Time, e transport.Event) (f frame, idle bool, err error) {
 	if e.Kind == transport.Frame && len(e.Frame) > 0 && e.Frame[0] >= wireLog {
 		f, err = decode(e.Frame)
 		return f, false, err
@@ -193,10 +193,10 @@ func (c *Core) open(e transport.Event) (f frame, idle bool, err error) {
 	if f, err = decode(b); err != nil {
 		return f, false, err
 	}
-	if v := c.group.View(); f.body != nil && f.body.Kind() == membership.KindJoin && len(v.Members) > 0 {
+	if f.body != nil && f.body.Kind() == membership.KindJoin && c.group.Follows(now) {
 		// Only a coordinator answers it. To the others it says something if it
 		// is their coordinator that lost its state, or somebody with their key.
-		if leader := v.ID.Epoch.Leader; leader != c.self && f.header.From != leader && f.header.From != c.self {
+		if from := f.header.From; from != c.group.View().ID.Epoch.Leader && from != c.self {
 			return f, true, nil
 		}
 	}

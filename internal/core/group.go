@@ -132,6 +132,12 @@ func (g *Group) Deadline() time.Time { return earlier(g.mem.Deadline(), g.el.Dea
 // View is the view installed last.
 func (g *Group) View() membership.View { return g.mem.View() }
 
+// Follows reports whether this node is a member that hears its coordinator.
+func (g *Group) Follows(now time.Time) bool {
+	v := g.mem.View()
+	return len(v.Members) > 0 && v.ID.Epoch.Leader != g.self && g.mem.Live(now, v.ID)
+}
+
 // Header is what stands in front of this node's messages now.
 func (g *Group) Header() membership.Header { return g.mem.Header() }
 
