@@ -34,7 +34,8 @@
 //	message            1 MiB at most                p2pchat.WithMaxMessage
 //	nick, room         64 bytes at most
 //	queue to a peer    1 MiB, then it is fed from the log as it can take it
-//	history            in memory, for as long as a member lives
+//	history            in memory                    p2pchat.WithDataDir
+//	identity           a new key at each start      p2pchat.WithDataDir
 //
 // # Failures
 //
@@ -50,7 +51,8 @@
 //	a host sleeps            it joins again and catches up
 //	a peer is slow           it lags behind alone, and memory stays bounded
 //	a program is slow        LaggedEvent; messages are never dropped
-//	a packet is garbage      Status.Drops counts it by reason
+//	a packet is garbage,     Status.Drops counts it by reason
+//	forged or altered
 //	another group is here    nothing; Status.Drops
 //	an author forks          both branches are kept everywhere; ForkEvent
 //	a message is too large   *p2pchat.TooLargeError
@@ -59,7 +61,7 @@
 //
 // # Security
 //
-// A group is open: everybody on the network can read and join it. Messages are
-// signed, so that no member can write in another's name or change what was
-// written.
+// A group is open: everybody on the network can read and join it. What members
+// say to each other and to the history is signed, so that none can speak in
+// another's name or change what was written.
 package p2p

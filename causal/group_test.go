@@ -343,10 +343,6 @@ func (g *group) tell(i int, f *forger, frames ...[]byte) {
 	g.pump(n)
 }
 
-func (n *node) history() []Message {
-	return slices.Collect(n.History(0, false))
-}
-
 func (n *node) text() []byte {
 	var b bytes.Buffer
 	for m := range n.History(0, false) {

@@ -449,7 +449,6 @@ func TestI14FinalStaysFinal(t *testing.T) {
 	schedules(t, 15, func(t require.TestingT, seed uint64) {
 		type mark struct {
 			pos    uint64
-			height uint64
 			before []MessageID
 		}
 		marks := make(map[*Memory]*mark)

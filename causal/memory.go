@@ -97,18 +97,16 @@ type Memory struct {
 	broken  bool // the store failed, or holds less than it should
 
 	// Room to work in, kept from call to call.
-	in       []incoming
-	chain    map[WriterID]Hash
-	fresh    map[WriterID][32]byte
-	parents  []uint32
-	via      uint32 // who sent what is being delivered
-	wake     []woken
-	woke     frame
-	scratch  []byte
-	listed   []Key
-	stables  []MessageID
-	forks    []Fork
-	position []uint32
+	in      []incoming
+	chain   map[WriterID]Hash
+	fresh   map[WriterID][32]byte
+	parents []uint32
+	via     uint32 // who sent what is being delivered
+	wake    []woken
+	woke    frame
+	scratch []byte
+	listed  []Key
+	stables []MessageID
 }
 
 // writer is what is known of one writer. It has delivered blocks.

@@ -152,7 +152,7 @@ func TestMergeComparesIncarnations(t *testing.T) {
 	r := a.receive(2, 7, again.ID, MergeReq{View: again, Hash: hash(again)})
 	require.Empty(t, sent[ViewChange](r), "the view lists another run of it")
 	require.Equal(t, []MergeAck{{View: again.ID}}, sent[MergeAck](r))
-	r = a.pass(300 * time.Millisecond)
+	a.pass(300 * time.Millisecond)
 	m, _ := a.m.View().Find(keyOf(2))
 	require.EqualValues(t, 7, m.Inc)
 	require.EqualValues(t, 2, m.ID, "under its old ID")
@@ -587,6 +587,22 @@ func TestManyJoinsMakeFewViews(t *testing.T) {
 	require.LessOrEqual(t, a.m.View().Number-before, uint64(3))
 }
 
+// TestAdmissionIsAboveAllThatTheJoinerHad: otherwise it could not install the
+// view that admits it.
+func TestAdmissionIsAboveAllThatTheJoinerHad(t *testing.T) {
+	a, v := leader(t, 2, 3, 4)
+	a.receive(5, 1, ViewID{}, Join{Addr: addrOf(5), MaxCtr: v.ID.Epoch.Ctr + 3})
+	a.pass(time.Second)
+	now := a.m.View()
+	require.True(t, now.Lists(keyOf(5), 1))
+	require.Equal(t, v.Class, now.Class, "it is not the class that opens the epoch")
+	require.Equal(t, v.ID.Epoch.Ctr+4, now.ID.Epoch.Ctr)
+	// The same for a member that was away and saw more than this node.
+	r := a.receive(2, 1, ViewID{}, Join{Addr: addrOf(2), MaxCtr: now.ID.Epoch.Ctr + 1})
+	require.Equal(t, now.ID.Epoch.Ctr+2, a.m.View().ID.Epoch.Ctr)
+	require.Len(t, sent[Welcome](r), 1)
+}
+
 func TestFloodOfJoins(t *testing.T) {
 	a, _ := leader(t)
 	for i := range 1000 {
@@ -639,6 +655,9 @@ func TestHandoverCountsInItsViewOnly(t *testing.T) {
 	require.Len(t, sent[ViewReq](a.receive(2, 1, other, Handover{})), 1)
 	a.receive(3, 1, v.ID, Handover{})
 	a.receive(2, 2, v.ID, Handover{})
+	older := v.ID
+	older.Epoch.Ctr--
+	a.receive(2, 1, older, Handover{})
 	require.Equal(t, following, a.m.state)
 	f, v := follower(t, 3)
 	r := f.receive(2, 1, v.ID, Handover{})

@@ -25,7 +25,7 @@ func (c *Coordinated) onProbe(from netip.AddrPort, h Header, b Probe) {
 	if b.Subject != c.self.Key || b.Inc != c.self.Inc {
 		return
 	}
-	c.to(from, ProbeAck{Subject: b.Subject, Inc: b.Inc, Nonce: b.Nonce})
+	c.to(from, ProbeAck(b))
 	if c.state == following && h.From == h.View.Epoch.Leader && h.From != c.view.ID.Epoch.Leader && h.View.Compare(c.view.ID) < 0 {
 		// A coordinator that still counts us among its members.
 		c.to(from, c.redirect())

@@ -26,6 +26,13 @@ func TestMain(m *testing.M) {
 	if group := os.Getenv(joinEnv); group != "" {
 		os.Exit(joinAndSay(group))
 	}
+	if args := os.Getenv(busyEnv); args != "" {
+		if err := stayBusy(args); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -31,7 +31,11 @@ type Group struct {
 	el    election.Elector
 	self  membership.Key
 	round *membership.Round // the election that runs, or nil
-	out   GroupReady
+	asker struct {          // the sender of the last message of an election
+		key  membership.Key
+		addr netip.AddrPort
+	}
+	out GroupReady
 }
 
 // GroupReady is what a Group wants done.
@@ -105,6 +109,7 @@ func (g *Group) Step(now time.Time, in membership.Input) {
 // StepElection takes an elector's message.
 func (g *Group) StepElection(now time.Time, from netip.AddrPort, h membership.Header, m election.Message) {
 	m.From, m.Inc = h.From, h.Inc
+	g.asker.key, g.asker.addr = h.From, from
 	base := viewID(m.Base)
 	in := membership.Campaign{From: from, Header: h, Base: base, Candidacy: m.Candidacy(), Candidate: m.Candidate()}
 	g.trace(ElectionStep{Term: base.Epoch.Ctr + 1, Phase: Received, Kind: m.Kind.String(), From: h.From, To: g.self})
@@ -126,6 +131,12 @@ func (g *Group) Deadline() time.Time { return earlier(g.mem.Deadline(), g.el.Dea
 
 // View is the view installed last.
 func (g *Group) View() membership.View { return g.mem.View() }
+
+// Follows reports whether this node is a member that hears its coordinator.
+func (g *Group) Follows(now time.Time) bool {
+	v := g.mem.View()
+	return len(v.Members) > 0 && v.ID.Epoch.Leader != g.self && g.mem.Live(now, v.ID)
+}
 
 // Header is what stands in front of this node's messages now.
 func (g *Group) Header() membership.Header { return g.mem.Header() }
@@ -235,11 +246,14 @@ func (g *Group) send(o election.Out) {
 	m.From, m.Inc = h.From, h.Inc
 	s := GroupSend{Header: h, Election: &m, Group: o.To == election.Key{}}
 	if !s.Group {
-		to, ok := g.mem.View().Find(o.To)
-		if !ok {
+		switch to, ok := g.mem.View().Find(o.To); {
+		case ok:
+			s.To = to.Addr
+		case o.To == g.asker.key: // no member any more: it learns so from the answer
+			s.To = g.asker.addr
+		default:
 			return
 		}
-		s.To = to.Addr
 	}
 	g.trace(ElectionStep{Term: m.Base.Ctr + 1, Phase: Sent, Kind: m.Kind.String(), To: o.To})
 	g.out.Send = append(g.out.Send, s)

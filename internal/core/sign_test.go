@@ -31,24 +31,56 @@ func newTestCore(t *testing.T, seed byte) *Core {
 func TestFramesAreSigned(t *testing.T) {
 	s, key := testSigner(1, "group")
 	b := s.sign([]byte{1, 2, 3})
-	frame, by, err := s.open(b)
+	frame, err := cut(b)
 	require.NoError(t, err)
 	require.Equal(t, []byte{1, 2, 3}, frame)
-	require.Equal(t, key, by)
+	require.NoError(t, s.verify(b, key))
+	require.NoError(t, s.verify(b, key), "again, by memory")
+	require.ErrorIs(t, s.verify(b, membership.Key{9}), errForged)
 
 	other, _ := testSigner(1, "another group")
-	_, _, err = other.open(b)
-	require.ErrorIs(t, err, errForged, "a signature counts in its group only")
+	require.ErrorIs(t, other.verify(b, key), errForged, "a signature counts in its group only")
 	for i := range len(b) * 8 {
 		flipped := append([]byte{}, b...)
 		flipped[i/8] ^= 1 << (i % 8)
-		_, _, err := s.open(flipped)
-		require.ErrorIs(t, err, errForged, "bit %d", i)
+		require.ErrorIs(t, s.verify(flipped, key), errForged, "bit %d", i)
 	}
 	for n := range b {
-		_, _, err := s.open(b[:n])
-		require.ErrorIs(t, err, errForged)
+		require.ErrorIs(t, s.verify(b[:n], key), errForged)
 	}
+}
+
+// What is remembered is bounded, and forgotten frames are verified anew.
+func TestVerifiedFramesAreForgotten(t *testing.T) {
+	s, key := testSigner(1, "group")
+	for i := range 3 * recentFrames {
+		require.NoError(t, s.verify(s.sign([]byte{byte(i), byte(i >> 8)}), key))
+		require.LessOrEqual(t, len(s.known), recentFrames)
+	}
+	require.Len(t, s.known, recentFrames)
+	require.NoError(t, s.verify(s.sign([]byte{0, 0}), key))
+}
+
+// A JOIN says nothing to a member that does not coordinate, so it costs it no
+// signature; in a newcomer, and in a coordinator, a forged one is found out.
+func TestJoinsAreVerifiedWhereTheyMatter(t *testing.T) {
+	eve, _ := testSigner(2, "group")
+	_, ada := testSigner(3, "group")
+	forged := transport.Event{Kind: transport.Datagram, Peer: testAddr, Frame: eve.sign(encodeMembership(
+		membership.Header{From: ada, Inc: 5}, membership.Join{Addr: testAddr, Name: "ada"}, nil))}
+	c := newTestCore(t, 1)
+	now := time.Unix(1000, 0)
+	c.Step(now, membership.Start{})
+	c.Handle(now, forged)
+	for len(c.Group().View().Members) == 0 {
+		now = c.Deadline()
+		c.Tick(now)
+	}
+	c.Handle(now, forged)
+	drops := map[string]uint64{}
+	c.Drops(drops)
+	require.Equal(t, map[string]uint64{"forged": 2}, drops)
+	require.Len(t, c.Group().View().Members, 1)
 }
 
 // A member cannot speak as another, neither by datagram nor by stream.
@@ -64,12 +96,10 @@ func TestNobodySpeaksForAnother(t *testing.T) {
 	forged := eve.sign(encodeMembership(head, membership.Heartbeat{Class: 3, Size: 9}, nil))
 	c.Handle(now, transport.Event{Kind: transport.Datagram, Peer: testAddr, Frame: forged})
 	c.Handle(now, transport.Event{Kind: transport.Frame, Peer: testAddr, Frame: forged})
-	beat := encodeLog(sender{From: ada, Inc: 5}, testBeat)
-	c.Handle(now, transport.Event{Kind: transport.Datagram, Peer: testAddr, Frame: eve.sign(beat)})
-	c.Handle(now, transport.Event{Kind: transport.Datagram, Peer: testAddr, Frame: beat})
+	c.Handle(now, transport.Event{Kind: transport.Datagram, Peer: testAddr, Frame: encodeLog(sender{From: ada, Inc: 5}, testBeat)})
 	drops := map[string]uint64{}
 	c.Drops(drops)
-	require.Equal(t, map[string]uint64{"forged": 4}, drops)
+	require.Equal(t, map[string]uint64{"forged": 3}, drops)
 	require.Empty(t, c.Ready())
 
 	honest, _ := testSigner(3, "group")

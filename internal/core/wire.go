@@ -18,10 +18,11 @@ import (
 //
 //	membership  kind  membership.Header  body  [causal.Beat]  trailer
 //	election    kind  membership.Header  election.Message     trailer
-//	log         kind  sender             body                 trailer if it is a datagram
+//	log         kind  sender             body
 //
 // The kind is a byte below 128: the package's own kind above the base of the
-// package. The trailer is the sender's signature; see sign.go.
+// package. The trailer is the sender's signature; see sign.go. Log messages
+// travel on streams only.
 const (
 	wireMembership = 0x00
 	wireElection   = 0x30

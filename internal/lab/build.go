@@ -58,7 +58,7 @@ func build(pkg string) (string, error) {
 	}
 	exe := filepath.Join(builds.dir, path.Base(pkg))
 	args := []string{"build", "-o", exe}
-	if raceDetector {
+	if Race {
 		args = append(args, "-race")
 	}
 	if out, err := exec.Command("go", append(args, pkg)...).CombinedOutput(); err != nil {

@@ -2,4 +2,6 @@
 
 package lab
 
-const raceDetector = true
+// Race says whether the processes are built with the race detector, as the
+// tests are.
+const Race = true

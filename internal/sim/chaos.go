@@ -90,7 +90,6 @@ type chaos struct {
 	r     *rand.Rand
 	scale func(time.Duration) time.Duration
 	still bool // faults are rare, so that groups have time to settle in between
-	left  int
 }
 
 // between is a random duration.

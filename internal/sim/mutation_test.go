@@ -69,7 +69,7 @@ var mutants = []struct {
 
 	// Ring.
 	{"ring: an attempt is used again", "election/ring.go", "\tr.attempt++\n", "\tr.attempt = 1\n"},
-	{"ring: no timer of a participant", "election/ring.go", "now.Add(r.timing.TCoord+lap+r.stagger())", "now.Add(24 * time.Hour)"},
+	{"ring: no timer of a participant", "election/ring.go", "now.Add(r.timing.TCoord+lap+r.stagger())", "now.Add(24*time.Hour+lap)"},
 	{"ring: a token is sent once to each successor", "election/ring.go", "hopTries     = 5", "hopTries     = 1"},
 	{"ring: a dead successor is not passed over", "election/ring.go", "\tcount = min(count, h.reach-from+1)\n", "\tcount = 0\n"},
 	{"ring: tokens of other epochs are swallowed", "election/ring.go", "Refuse: !live && from == noSuchMember,", ""},

@@ -14,7 +14,7 @@ const (
 	longest = time.Second            // and grows no further
 	forget  = 5 * time.Second        // an attempt this long ago no longer counts
 	stable  = 500 * time.Millisecond // a connection that lived so long ends the row
-	sweep   = 1024                   // peers remembered before those forgotten are removed
+	sweep   = 1024                   // peers that are remembered without removing those forgotten
 )
 
 // Table remembers the attempts for each peer, also after its stream is gone:
@@ -23,6 +23,7 @@ const (
 type Table struct {
 	mu    sync.Mutex
 	peers map[netip.AddrPort]row
+	swept int // when there are more peers, those forgotten are removed
 }
 
 // row is a series of attempts with no stable connection among them.
@@ -53,12 +54,13 @@ func (t *Table) Next(peer netip.AddrPort, now time.Time) time.Duration {
 		}
 	}
 	t.peers[peer] = row{n: r.n + 1, last: at}
-	if len(t.peers) > sweep {
+	if len(t.peers) > max(t.swept, sweep) {
 		for p, r := range t.peers {
 			if now.Sub(r.last) >= forget {
 				delete(t.peers, p)
 			}
 		}
+		t.swept = 2 * len(t.peers) // so that it costs little for each attempt
 	}
 	return at.Sub(now)
 }
