@@ -233,6 +233,38 @@ func TestDamage(t *testing.T) {
 	}
 }
 
+// Seeds of TestDamage that found something:
+//
+//	1795412615874042071, round 186: the root page says that it is empty
+func TestDamageThatWasFound(t *testing.T) {
+	_, after, old, all, _ := lastWrite(t)
+	path := filepath.Join(t.TempDir(), "store")
+	page := os.Getpagesize()
+	newer, older := after[:page], after[page:2*page]
+	if order.Uint64(newer[pageHead+48:]) < order.Uint64(older[pageHead+48:]) {
+		newer, older = older, newer
+	}
+
+	// The tree before is whole, so the last transaction alone is lost.
+	file := slices.Clone(after)
+	root := order.Uint64(newer[pageHead+16:])
+	order.PutUint16(file[int(root)*page+10:], 0)
+	recs, st, err := attempt(t, path, file, Options{})
+	require.NoError(t, err)
+	requireSame(t, old, recs)
+	require.True(t, st.Torn)
+
+	// A meta page in the place of the other is not that.
+	file = slices.Clone(after)
+	at := int(order.Uint64(newer)) * page
+	copy(file[at:at+page], older)
+	recs, st, err = attempt(t, path, file, Options{})
+	require.NoError(t, err)
+	requireSame(t, old, recs)
+	require.True(t, st.Torn)
+	require.Less(t, len(old), len(all))
+}
+
 // damage does what disks, file systems and bad memory do.
 func damage(r *rand.Rand, file []byte) {
 	page := os.Getpagesize()

@@ -169,6 +169,11 @@ func readMetas(f io.ReaderAt, size int64) ([]meta, error) {
 		if order.Uint64(m[56:]) != metaSum(m) || ps < minPage || ps > maxPage || bits.OnesCount64(uint64(ps)) != 1 || page*ps != at {
 			return nil
 		}
+		// A transaction's number says which of the two it writes. What is in
+		// the place of the other is a copy, and the other is lost.
+		if order.Uint64(b) != uint64(page) || order.Uint64(m[48:])%2 != uint64(page) {
+			return nil
+		}
 		metas = append(metas, meta{
 			page: page, pageSize: ps, root: order.Uint64(m[16:]), freelist: order.Uint64(m[32:]),
 			highWater: order.Uint64(m[40:]), txid: order.Uint64(m[48:]),
@@ -220,6 +225,7 @@ type tree struct {
 	meta
 	content
 	used []uint64            // a bit for each page: it is in the tree, or free
+	bare bool                // the root is empty
 	bufs [maxTree + 2][]byte // for each level, the page that is looked at
 }
 
@@ -234,6 +240,9 @@ func (t *tree) check(size int64) error {
 	t.used = make([]uint64, t.highWater/64+1)
 	if err := t.walk(t.root, nil, nil, nil, 0); err != nil {
 		return err
+	}
+	if t.bare && t.txid > 1 { // the first transaction after bbolt's own makes the store
+		return damaged("nothing in it after %d transactions", t.txid)
 	}
 	if err := t.free(); err != nil {
 		return err
@@ -300,6 +309,7 @@ func (t *tree) page(id uint64, b, name, low, high []byte, depth int) error {
 	if flags != flagLeaf && flags != flagBranch || empty || pageHead+count*pageElem > len(b) {
 		return damaged("page %d has flags %x and %d elements", id, flags, count)
 	}
+	t.bare = t.bare || name == nil && count == 0
 	type child struct {
 		id  uint64
 		key []byte
