@@ -193,7 +193,7 @@ func TestComesAndGoes(t *testing.T) {
 	g.join(nil)
 	stay := slices.Clone(g.nodes)
 	from := marks(stay)
-	const times = 20
+	const times = 50
 	for i := range times {
 		guest := g.join(nil)
 		require.Equal(t, 3+i, guest.id, "an ID is never given out again")
