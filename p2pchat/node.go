@@ -447,6 +447,7 @@ func (n *Node) Status() Status {
 }
 
 func (n *Node) status() Status {
+	n.flushed() // what was sent counts
 	s := Status{Phase: n.phase, Self: n.self(), Group: n.cfg.transport.Group(), Drops: make(map[string]uint64)}
 	if n.core == nil {
 		return s

@@ -727,3 +727,20 @@ func TestWhyAMessageStandsWhereItStands(t *testing.T) {
 		}
 	})
 }
+
+// What a program has sent is in its digest at once, so that waiting for the
+// others to hold the same waits for that too.
+func TestStatusCountsWhatWasSent(t *testing.T) {
+	in(t, memnet.Config{Seed: 24, Delay: time.Millisecond}, func(w *world) {
+		w.join(2)
+		w.wait(w.nodes, holds(2, 0))
+		for i := range 50 {
+			w.send(w.nodes[0], fmt.Sprint(i))
+			s := w.nodes[0].Status()
+			require.Equal(t, uint64(i+1), s.Digest.N)
+			require.False(t, s.Converged())
+			require.NoError(t, w.nodes[0].Wait(w.ctx, p2pchat.Status.Converged))
+			require.Equal(t, uint64(i+1), w.nodes[1].Status().Digest.N)
+		}
+	})
+}
