@@ -9,6 +9,8 @@
 //	Up         there is a stream to the peer, dialed or accepted
 //	Writable   after ErrFull there is room again
 //	Down       the stream broke (Reset), or could not be opened (Refused, Timeout)
+//	Stranger   somebody has this group's address, but another version or another key
+//	Rejected   somebody says so of this node
 //
 // For one peer the events Up, Writable and Down are in order, and frames come
 // between the Up and the Down of their stream, but for two streams that were

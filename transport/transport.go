@@ -35,11 +35,12 @@ type Transport interface {
 	Group() string
 
 	// Multicast sends a datagram to all nodes of the group but this one. It
-	// returns a *TooLargeError for a frame over MaxDatagram.
+	// returns a *TooLargeError for a frame over its limit, which is MaxDatagram
+	// or up to Overhead more.
 	Multicast(frame []byte) error
 
 	// Unicast sends a datagram to one endpoint. It returns a *TooLargeError
-	// for a frame over MaxDatagram.
+	// for a frame over the same limit.
 	Unicast(to netip.AddrPort, frame []byte) error
 
 	// Stream queues a frame on the stream to a peer, which is opened if there
@@ -47,7 +48,8 @@ type Transport interface {
 	// then Down is reported and the frames not yet delivered are lost. It
 	// returns ErrFull, and has not taken the frame, when the peer does not
 	// keep up; Writable follows when there is room, or else Down. It returns a
-	// *TooLargeError for a frame over MaxFrame.
+	// *TooLargeError for a frame over its limit, which is MaxFrame or up to
+	// Overhead more.
 	//
 	// A frame taken before Down is handled may be lost with the stream or sent
 	// on the next one. After Refused or Timeout the next frame makes a new
@@ -70,11 +72,15 @@ type Transport interface {
 
 // Limits that every Transport keeps.
 const (
-	// MaxDatagram is the largest frame that Multicast and Unicast take, so
-	// that with the transport's own header no packet is fragmented.
-	MaxDatagram = 1200
-	// MaxFrame is the largest frame that Stream takes.
+	// MaxDatagram is the largest frame that a caller may count on Multicast and
+	// Unicast to take. With Overhead and 48 bytes for a transport's own header
+	// it makes 1,200 bytes, which no network fragments.
+	MaxDatagram = 1088
+	// MaxFrame is the largest frame that a caller may count on Stream to take.
 	MaxFrame = 2 << 20
+	// Overhead is what a transport that wraps another may add to a frame: one
+	// that reaches the network takes frames that are larger by so much.
+	Overhead = 64
 )
 
 // Handler receives what a Transport has to say. Handle is called from several
@@ -122,7 +128,12 @@ type Event struct {
 	Peer  netip.AddrPort
 	Frame []byte // for Datagram and Frame
 	Cause Cause  // for Down
-	Err   error  // for Down: the operating system's word
+	// Err is, for Down, the operating system's word; for Stranger and Rejected
+	// a *VersionError or an *AuthError. What it says is not proven: anybody can
+	// send what causes these two, so a Handler bounds what it does for a
+	// Stranger, and believes a Rejected only if it has no group, and not the
+	// first.
+	Err error
 }
 
 // Cause is why a peer is down.
@@ -166,6 +177,15 @@ type Reporter interface {
 	Drops() map[string]uint64
 }
 
+// Refuser is what a Transport implements besides, if it can tell a Stranger
+// why it is not understood.
+type Refuser interface {
+	// Refuse tells the node at an endpoint, once, by a datagram that may be
+	// lost, what Err said when it was reported as a Stranger. There it is
+	// reported as Rejected. Any other err does nothing.
+	Refuse(to netip.AddrPort, err error)
+}
+
 // Errors of a Transport.
 var (
 	// ErrClosed is returned by every method before Open and after Close, and by
@@ -196,3 +216,38 @@ func (e *NetworkError) Error() string {
 
 // Unwrap returns the cause.
 func (e *NetworkError) Unwrap() error { return e.Err }
+
+// VersionError says that two nodes have no version of the wire format in
+// common.
+type VersionError struct {
+	Min, Max       uint8 // what the other node speaks
+	OwnMin, OwnMax uint8 // what this node speaks
+}
+
+func (e *VersionError) Error() string {
+	return fmt.Sprintf("transport: this group speaks wire %s, you speak %s", versions(e.Min, e.Max), versions(e.OwnMin, e.OwnMax))
+}
+
+func versions(from, to uint8) string {
+	if from == to {
+		return fmt.Sprint(from)
+	}
+	return fmt.Sprintf("%d to %d", from, to)
+}
+
+// AuthError says that two nodes do not protect what they say in the same way.
+type AuthError struct {
+	Sealed    bool // the other node needs a key
+	OwnSealed bool // this node has a key; if both do, they differ
+}
+
+func (e *AuthError) Error() string {
+	switch {
+	case e.Sealed && e.OwnSealed:
+		return "transport: this group uses another passphrase"
+	case e.Sealed:
+		return "transport: this group is sealed, you are open"
+	default:
+		return "transport: this group is open, you are sealed"
+	}
+}

@@ -10,8 +10,8 @@ import (
 )
 
 // maxDatagram is what the encoding of a datagram may take: the limit of
-// transports, less the kind and what the history adds to a heartbeat.
-const maxDatagram = 1200 - 1
+// transports, less the kind and the signature.
+const maxDatagram = 1088 - 1 - 98
 
 // wire encodes and decodes a packet, so that nothing that travels is shared,
 // and nothing travels that is not encoded.

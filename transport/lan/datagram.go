@@ -40,7 +40,7 @@ type sender struct {
 	seq     uint32
 	current int // index of the interface that is set
 	outlets []int
-	buf     [headerSize + transport.MaxDatagram]byte
+	buf     [headerSize + maxDatagram]byte
 }
 
 func (s *sender) open(c *net.UDPConn, group netip.AddrPort, ttl int) error {
@@ -75,8 +75,8 @@ func (t *Transport) Multicast(frame []byte) error {
 	if err := t.usable(); err != nil {
 		return err
 	}
-	if len(frame) > transport.MaxDatagram {
-		return &transport.TooLargeError{Size: len(frame), Limit: transport.MaxDatagram}
+	if len(frame) > maxDatagram {
+		return &transport.TooLargeError{Size: len(frame), Limit: maxDatagram}
 	}
 	s := &t.sender
 	s.mu.Lock()
@@ -118,8 +118,8 @@ func (t *Transport) Unicast(to netip.AddrPort, frame []byte) error {
 	if err := t.usable(); err != nil {
 		return err
 	}
-	if len(frame) > transport.MaxDatagram {
-		return &transport.TooLargeError{Size: len(frame), Limit: transport.MaxDatagram}
+	if len(frame) > maxDatagram {
+		return &transport.TooLargeError{Size: len(frame), Limit: maxDatagram}
 	}
 	s := &t.sender
 	s.mu.Lock()
@@ -140,7 +140,7 @@ func (t *Transport) sendError(op string, err error) error {
 
 // receive hands over the datagrams that arrive at a socket.
 func (t *Transport) receive(c *net.UDPConn) {
-	buf := make([]byte, headerSize+transport.MaxDatagram+1)
+	buf := make([]byte, headerSize+maxDatagram+1)
 	for {
 		n, from, err := c.ReadFromUDPAddrPort(buf)
 		switch {
@@ -164,7 +164,7 @@ func (t *Transport) receive(c *net.UDPConn) {
 
 // arrived takes one datagram.
 func (t *Transport) arrived(b []byte, from netip.AddrPort) {
-	if len(b) > headerSize+transport.MaxDatagram {
+	if len(b) > headerSize+maxDatagram {
 		t.drops.count(dropOversize)
 		return
 	}

@@ -17,9 +17,15 @@ const (
 	maxVersion = 1
 )
 
-// headerSize is the length of the header in bytes: with MaxDatagram and the
-// headers of IP and UDP it makes 1260 bytes, which no network fragments.
+// headerSize is the length of the header in bytes.
 const headerSize = 32
+
+// What this transport takes. With the headers of this package, UDP and IP a
+// datagram is below 1280 bytes, which no network fragments.
+const (
+	maxDatagram = transport.MaxDatagram + transport.Overhead
+	maxFrame    = transport.MaxFrame + transport.Overhead
+)
 
 // What follows a header.
 const (
@@ -141,7 +147,7 @@ func readFrame(r io.Reader, length *[lengthSize]byte) ([]byte, error) {
 		return nil, err
 	}
 	size := binary.BigEndian.Uint32(length[:])
-	if size > transport.MaxFrame {
+	if size > maxFrame {
 		return nil, errMalformed
 	}
 	frame := make([]byte, min(size, eager))

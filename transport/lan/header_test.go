@@ -11,8 +11,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
-
-	"github.com/seed-885536be/p2p/transport"
 )
 
 var (
@@ -28,7 +26,7 @@ func TestHeaderBytes(t *testing.T) {
 	h := testHeader()
 	h.label = label{1, 2, 3, 4, 5, 6, 7, 8}
 	require.Equal(t, []byte("p2pd\x01\x01\x11\xd7"+"\x01\x02\x03\x04\x05\x06\x07\x08"+"\x00\x00\x00\x00\x00\x00\x00\x63"+"\x00\x00\x00\x07"+"\x0a\x01\x02\x03"), h.append(nil))
-	require.LessOrEqual(t, headerSize+transport.MaxDatagram+8+20, 1280, "no packet is fragmented on any network that also carries IPv6")
+	require.LessOrEqual(t, headerSize+maxDatagram+8+40, 1280, "no packet is fragmented on any network that also carries IPv6")
 }
 
 func TestHeaderRoundTrip(t *testing.T) {
@@ -129,7 +127,7 @@ func FuzzParseHeader(f *testing.F) {
 }
 
 func TestReadFrame(t *testing.T) {
-	frames := [][]byte{{}, []byte("a"), bytes.Repeat([]byte("b"), eager-1), bytes.Repeat([]byte("c"), eager), bytes.Repeat([]byte("d"), eager+1), bytes.Repeat([]byte("e"), transport.MaxFrame)}
+	frames := [][]byte{{}, []byte("a"), bytes.Repeat([]byte("b"), eager-1), bytes.Repeat([]byte("c"), eager), bytes.Repeat([]byte("d"), eager+1), bytes.Repeat([]byte("e"), maxFrame)}
 	var b []byte
 	for _, f := range frames {
 		b = binary.BigEndian.AppendUint32(b, uint32(len(f)))
@@ -150,7 +148,7 @@ func TestReadFrame(t *testing.T) {
 		_, err := readFrame(r, &length)
 		require.ErrorIs(t, err, io.ErrUnexpectedEOF, "cut after %d", cut)
 	}
-	_, err := readFrame(bytes.NewReader([]byte{0, 0x20, 0, 1, 0}), &length)
+	_, err := readFrame(bytes.NewReader(binary.BigEndian.AppendUint32(nil, maxFrame+1)), &length)
 	require.ErrorIs(t, err, errMalformed)
 }
 

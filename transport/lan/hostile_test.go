@@ -167,7 +167,7 @@ func TestHostileDatagrams(t *testing.T) {
 	other.Name = "another group"
 	send(header(other, 'd', at, 42, 2), change(2, 15, good(2)[15]^1))
 	drops(t, a, map[string]uint64{"duplicate": 1, "malformed": 7, "version": 2, "foreign_group": 2})
-	send(append(good(2), make([]byte, transport.MaxDatagram)...), make([]byte, 9000))
+	send(append(good(2), make([]byte, transport.MaxDatagram+transport.Overhead)...), make([]byte, 9000))
 	drops(t, a, map[string]uint64{"duplicate": 1, "malformed": 7, "version": 2, "foreign_group": 2, "oversize": 2})
 
 	send(good(2))

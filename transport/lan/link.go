@@ -47,11 +47,11 @@ var errReplaced = errors.New("lan: the peer opened another connection")
 
 // Stream implements transport.Transport.
 func (t *Transport) Stream(to netip.AddrPort, frame []byte) error {
-	if len(frame) > transport.MaxFrame {
+	if len(frame) > maxFrame {
 		if err := t.usable(); err != nil {
 			return err
 		}
-		return &transport.TooLargeError{Size: len(frame), Limit: transport.MaxFrame}
+		return &transport.TooLargeError{Size: len(frame), Limit: maxFrame}
 	}
 	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
 	for {

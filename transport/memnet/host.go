@@ -78,7 +78,7 @@ func (h *Host) Multicast(frame []byte) error {
 	n := h.net
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if err := h.check(frame, transport.MaxDatagram); err != nil {
+	if err := h.check(frame, transport.MaxDatagram+transport.Overhead); err != nil {
 		return err
 	}
 	for _, to := range n.hosts {
@@ -94,7 +94,7 @@ func (h *Host) Unicast(to netip.AddrPort, frame []byte) error {
 	n := h.net
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if err := h.check(frame, transport.MaxDatagram); err != nil {
+	if err := h.check(frame, transport.MaxDatagram+transport.Overhead); err != nil {
 		return err
 	}
 	plan := n.weather.Plan(h.addr, to, false)
@@ -109,7 +109,7 @@ func (h *Host) Stream(to netip.AddrPort, frame []byte) error {
 	n := h.net
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if err := h.check(frame, transport.MaxFrame); err != nil {
+	if err := h.check(frame, transport.MaxFrame+transport.Overhead); err != nil {
 		return err
 	}
 	s := h.streams[to]
