@@ -107,9 +107,11 @@ const (
 	Up                       // a stream to the peer can be written: it was dialed, or accepted from the peer
 	Writable                 // after ErrFull there is room again
 	Down                     // the stream to the peer broke, or could not be opened; see Cause
+	Stranger                 // a node with this group's address speaks another version, or has another key; see Err
+	Rejected                 // a node says that of this one; see Err
 )
 
-var kinds = [...]string{Datagram: "datagram", Frame: "frame", Up: "up", Writable: "writable", Down: "down"}
+var kinds = [...]string{Datagram: "datagram", Frame: "frame", Up: "up", Writable: "writable", Down: "down", Stranger: "stranger", Rejected: "rejected"}
 
 // String is the kind in one lower-case word.
 func (k Kind) String() string {

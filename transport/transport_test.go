@@ -13,7 +13,7 @@ import (
 func TestNames(t *testing.T) {
 	for k, want := range map[fmt.Stringer]string{
 		transport.Datagram: "datagram", transport.Frame: "frame", transport.Up: "up",
-		transport.Writable: "writable", transport.Down: "down",
+		transport.Writable: "writable", transport.Down: "down", transport.Stranger: "stranger", transport.Rejected: "rejected",
 		transport.Kind(0): "kind(0)", transport.Kind(99): "kind(99)",
 		transport.Reset: "reset", transport.Refused: "refused", transport.Timeout: "timeout",
 		transport.Cause(0): "cause(0)", transport.Cause(99): "cause(99)",
