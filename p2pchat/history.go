@@ -21,7 +21,7 @@ const (
 )
 
 // pageSize is how many messages a reader takes while it holds the node's lock.
-const pageSize = 256
+const pageSize = 1024
 
 // Messages yields messages in causal order, the order of their delivery here,
 // from a cursor on, and waits for more, until ctx ends or the node is closed.
@@ -37,10 +37,13 @@ func (n *Node) Messages(ctx context.Context, from Cursor) iter.Seq[Message] {
 	}
 	return func(yield func(Message) bool) {
 		next := uint64(from)
+		var page []Message // used again and again
 		for ctx.Err() == nil {
-			page, more, over := n.deliveries(next)
-			for _, m := range page {
-				if !yield(m) {
+			var more chan struct{}
+			var over bool
+			page, more, over = n.deliveries(page[:0], next)
+			for i := range page {
+				if !yield(page[i]) {
 					return
 				}
 			}
@@ -59,26 +62,37 @@ func (n *Node) Messages(ctx context.Context, from Cursor) iter.Seq[Message] {
 	}
 }
 
-func (n *Node) deliveries(from uint64) (page []Message, more chan struct{}, over bool) {
+func (n *Node) deliveries(into []Message, from uint64) (page []Message, more chan struct{}, over bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for m := range n.history.Deliveries(from) {
-		if page = append(page, n.message(m)); len(page) == pageSize {
+		if into = n.take(into, m); len(into) == pageSize {
 			break
 		}
 	}
-	return page, n.more, n.phase == PhaseClosed
+	return into, n.more, n.phase == PhaseClosed
 }
 
 // message translates a log's message.
-func (n *Node) message(m causal.Message) Message {
+func (n *Node) message(m causal.Message) Message { return n.take(nil, m)[0] }
+
+// take adds a log's message to a page, translated. What it has in common with
+// the message before, as a rule, the two share.
+func (n *Node) take(page []Message, m causal.Message) []Message {
 	room, nick, data := splitPayload(m.Data)
-	from := n.peer(m.Author)
-	from.Nick = string(nick)
-	return Message{
-		ID: m.ID, From: from, Room: string(room), Data: data, Dropped: m.Data == nil, Sent: m.Wall,
+	page = append(page, Message{
+		ID: m.ID, Data: data, Dropped: m.Data == nil, Sent: m.Wall,
 		Index: m.Index, Pos: m.Pos, Inserted: m.Inserted, Backlog: m.Backlog, Own: m.Own,
+	})
+	to, like := &page[len(page)-1], &page[max(0, len(page)-2)]
+	if to.Room = like.Room; to.Room != string(room) {
+		to.Room = string(room)
 	}
+	if to.From = like.From; to.From.Key != m.Author || to.From.Nick != string(nick) {
+		to.From = n.peer(m.Author)
+		to.From.Nick = string(nick)
+	}
+	return page
 }
 
 // History is the converged history of a room: the same on all nodes that hold
@@ -170,7 +184,7 @@ func (h History) page(pos uint64, last *MessageID, backwards bool) (page []Messa
 		}
 	}
 	for m := range log.History(pos, backwards) {
-		if page = append(page, n.message(m)); len(page) == pageSize {
+		if page = n.take(page, m); len(page) == pageSize {
 			break
 		}
 	}
