@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,6 +25,7 @@ type machine struct {
 	held     *progress
 	shown    showing
 	waits    sync.WaitGroup
+	ordered  p2pchat.Digest // of the history that the last order event is about
 
 	mu         sync.Mutex
 	subscribed map[string]bool
@@ -116,6 +118,10 @@ func (m *machine) write(e p2pchat.Event) {
 		if m.wants("digest") {
 			m.out.emit(digestBody{Hist: e.Digest.String(), N: e.Digest.N, Same: e.Same, Of: e.Of})
 		}
+		if m.wants("order") && e.Digest != m.ordered {
+			m.ordered = e.Digest
+			m.out.emit(m.order())
+		}
 	case *p2pchat.ConvergedEvent:
 		m.held.wait(e.Digest.N)
 		m.out.emit(convergedBody{Members: e.Members, Hist: e.Digest.String(), N: e.Digest.N})
@@ -153,6 +159,18 @@ func whyGone(d p2pchat.Departure) string {
 		return "dead"
 	}
 	return "left"
+}
+
+// order lists the end of the history, in the order all agree on.
+func (m *machine) order() orderBody {
+	b := orderBody{Items: []string{}}
+	for msg := range m.node.History("").Backwards() {
+		if b.Items = append(b.Items, msg.ID.String()); len(b.Items) == maxOrder {
+			break
+		}
+	}
+	slices.Reverse(b.Items)
+	return b
 }
 
 func (m *machine) wants(what string) bool {

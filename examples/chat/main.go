@@ -62,6 +62,7 @@ type settings struct {
 	heartbeat, timeout        time.Duration
 	data                      string
 	json                      bool
+	web                       string
 	log                       string
 	verbose, veryVerbose      bool
 	version                   bool
@@ -89,6 +90,7 @@ func parseFlags(args []string, out io.Writer) (settings, error) {
 	fs.DurationVar(&s.timeout, "timeout", 2*time.Second, "silence after which the coordinator is presumed dead")
 	fs.StringVar(&s.data, "data", "", "`directory` in which identity and history survive a restart (default: in memory only)")
 	fs.BoolVar(&s.json, "json", false, "machine mode: JSON commands on stdin, JSON events on stdout")
+	fs.StringVar(&s.web, "web", "", "show the group on a web page at this `address`, such as 127.0.0.1:8080")
 	fs.StringVar(&s.log, "log", "", "write a structured log to this `file`")
 	fs.BoolVar(&s.verbose, "v", false, "log views and elections, to stderr unless -log is given")
 	fs.BoolVar(&s.veryVerbose, "vv", false, "log every heartbeat as well")
@@ -128,6 +130,11 @@ func (s *settings) validate() error {
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("-listen %q: want ip:port, with either left out", s.listen))
+		}
+	}
+	if s.web != "" {
+		if _, _, err := parseWeb(s.web); err != nil {
+			errs = append(errs, err)
 		}
 	}
 	if strings.TrimSpace(s.nick) == "" {
@@ -192,6 +199,11 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return fail(stderr, exitRuntime, err)
 	}
 	defer log.Close()
+	view, err := startWeb(s.web, stderr)
+	if err != nil {
+		return fail(stderr, exitRuntime, err)
+	}
+	defer view.close()
 	node, err := p2pchat.New(s.options(log)...)
 	if err != nil {
 		code := exitUsage
@@ -206,6 +218,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	} else {
 		life.face = newLine(life, s, stdin, stdout, stderr)
 	}
+	view.watch(life, s)
 	return life.run(ctx)
 }
 

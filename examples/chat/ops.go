@@ -321,12 +321,12 @@ func (m *machine) unsubscribe(c *command) (any, error) { return m.setSubscribed(
 
 func (m *machine) setSubscribed(c *command, on bool) (any, error) {
 	if c.What == nil {
-		return nil, badArg("%s needs what: hb, elect or digest", c.Op)
+		return nil, badArg("%s needs what: hb, elect, digest or order", c.Op)
 	}
 	switch *c.What {
-	case "hb", "elect", "digest":
+	case "hb", "elect", "digest", "order":
 	default:
-		return nil, badArg("what: %q is none of hb, elect and digest", cut(*c.What, min(len(*c.What), 64)))
+		return nil, badArg("what: %q is none of hb, elect, digest and order", cut(*c.What, min(len(*c.What), 64)))
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

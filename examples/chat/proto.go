@@ -20,6 +20,9 @@ const maxLine = 64<<10 - 1
 // with everything else about it fits in a line.
 const maxText = 60 << 10
 
+// maxOrder is how many messages an order event lists.
+const maxOrder = 50
+
 // Error codes of a reply and of a failed join.
 const (
 	codeBadJSON   = "bad_json"
@@ -162,6 +165,9 @@ type (
 		Same int    `json:"same"`
 		Of   int    `json:"of"`
 	}
+	orderBody struct {
+		Items []string `json:"items"`
+	}
 	convergedBody struct {
 		Members int    `json:"members"`
 		Hist    string `json:"hist"`
@@ -202,6 +208,7 @@ func (electBody) ev() string     { return "elect" }
 func (msgBody) ev() string       { return "msg" }
 func (stableBody) ev() string    { return "stable" }
 func (digestBody) ev() string    { return "digest" }
+func (orderBody) ev() string     { return "order" }
 func (convergedBody) ev() string { return "converged" }
 func (nickBody) ev() string      { return "nick" }
 func (laggedBody) ev() string    { return "lagged" }

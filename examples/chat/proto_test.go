@@ -20,7 +20,7 @@ import (
 // bodies are all events, as PROTOCOL.md lists them.
 var bodies = []body{
 	helloBody{}, joinBody{}, viewBody{}, coordBody{}, peerBody{}, hbBody{}, electBody{}, msgBody{}, stableBody{},
-	digestBody{}, convergedBody{}, nickBody{}, laggedBody{}, warnBody{}, errorBody{}, replyBody{}, byeBody{},
+	digestBody{}, orderBody{}, convergedBody{}, nickBody{}, laggedBody{}, warnBody{}, errorBody{}, replyBody{}, byeBody{},
 }
 
 // table returns the rows of a table of PROTOCOL.md, by their first cell: the

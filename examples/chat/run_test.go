@@ -215,7 +215,8 @@ func TestFlags(t *testing.T) {
 		shows string
 	}{
 		{"unknown flag", "-frobnicate", exitUsage, "not defined: -frobnicate"},
-		{"flag of another part", "-web :8080", exitUsage, "not defined: -web"},
+		{"web without port", "-web 127.0.0.1", exitUsage, "-web"},
+		{"web on no port", "-web 127.0.0.1:65536", exitUsage, "want ip:port"},
 		{"argument", "hello", exitUsage, `unexpected argument "hello"`},
 		{"group without port", "-group 239.1.2.3", exitUsage, "-group"},
 		{"group is unicast", "-group 10.0.0.1:7000", exitUsage, "want an IPv4 multicast"},
