@@ -462,6 +462,7 @@ func (n *Node) status() Status {
 		s.Heartbeat = time.Since(n.beatAt)
 	}
 	s.Digest, s.Same, s.Of = n.digest()
+	s.Known = n.knownMessages()
 	n.core.Drops(s.Drops)
 	return s
 }
@@ -478,6 +479,17 @@ func (n *Node) digest() (d Digest, same, of int) {
 		}
 	}
 	return Digest{N: own.Messages, Hash: own.Hash}, same, of
+}
+
+// knownMessages is how many messages the member has that said it has the most.
+func (n *Node) knownMessages() uint64 {
+	known := n.history.Digest().Messages
+	for _, m := range n.core.Group().View().Members {
+		if d, ok := n.history.PeerDigest(m.Key); ok {
+			known = max(known, d.Messages)
+		}
+	}
+	return known
 }
 
 func view(v membership.View) View {

@@ -350,6 +350,25 @@ func TestLateJoinerTakesTheHistoryOver(t *testing.T) {
 	})
 }
 
+// TestStatusTellsHowMuchIsToCome checks what a joiner knows of its progress.
+func TestStatusTellsHowMuchIsToCome(t *testing.T) {
+	in(t, memnet.Config{Seed: 8, Delay: time.Millisecond}, func(w *world) {
+		w.join(1)
+		require.Zero(t, w.nodes[0].Status().Known)
+		w.send(w.nodes[0], slices.Repeat([]string{strings.Repeat("x", 4<<10)}, 500)...)
+		require.Equal(t, uint64(500), w.nodes[0].Status().Known, "its own count")
+		late := w.add()
+		joined := make(chan error, 1)
+		go func() { joined <- late.Join(w.ctx) }()
+		require.NoError(t, late.Wait(w.ctx, func(s p2pchat.Status) bool {
+			return s.Phase == p2pchat.PhaseSyncing && s.Known == 500 && s.Digest.N > 0 && s.Digest.N < 500
+		}))
+		require.NoError(t, <-joined)
+		w.wait(w.nodes, holds(2, 500))
+		require.Equal(t, uint64(500), late.Status().Known)
+	})
+}
+
 func TestGracefulLeaveIsAnnouncedAtOnce(t *testing.T) {
 	in(t, memnet.Config{Seed: 8, Delay: time.Millisecond}, func(w *world) {
 		w.join(3)

@@ -144,7 +144,10 @@ type Status struct {
 	Digest    Digest
 	// Same of Of members, this one included, said last that they hold the same
 	// history as this node.
-	Same, Of   int
+	Same, Of int
+	// Known is how many messages the member has that said last it has the
+	// most: while it is more than Digest.N, there is something to catch up on.
+	Known      uint64
 	Algorithm  string // of the election
 	Group      string // the address that newcomers must know, if the transport has one
 	Sealed     bool   // encrypted and authenticated
