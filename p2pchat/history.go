@@ -1,6 +1,7 @@
 package p2pchat
 
 import (
+	"cmp"
 	"context"
 	"iter"
 	"slices"
@@ -210,6 +211,19 @@ func (n *Node) Lookup(id MessageID) (m Message, ok bool) {
 		return Message{}, false
 	}
 	return n.message(lm), true
+}
+
+// Compare tells how two messages stand in the history, which is the same on
+// all nodes and never changes: it is negative if a comes before b, positive if
+// after, and zero if they are the same; ok is false if this node does not hold
+// both.
+func (n *Node) Compare(a, b MessageID) (order int, ok bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.flushed()
+	x, okA := n.history.Lookup(a)
+	y, okB := n.history.Lookup(b)
+	return cmp.Compare(x.Pos, y.Pos), okA && okB
 }
 
 // Why tells how a message came to be where it is in the history.
