@@ -9,6 +9,7 @@
 //	transport                 how frames travel: the port
 //	transport/lan             UDP multicast to the group, TCP to each peer
 //	transport/memnet          a network in memory that loses, delays and splits on demand
+//	transport/fault           any transport in bad weather: loss, delay, cuts, switched while running
 //	examples/chat             people who chat, or programs, by a line protocol
 //
 // membership, election, causal and transport import none of each other, and

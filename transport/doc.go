@@ -1,6 +1,7 @@
 // Package transport defines how the frames of a group travel. Its
 // implementations are in the packages below it: lan for real networks, and
-// memnet for tests and simulations. Package transporttest checks any other.
+// memnet for tests and simulations; fault wraps any of them and makes its
+// network bad. Package transporttest checks any other.
 //
 // A Transport needs a Handler, which is called for everything that happens:
 //
