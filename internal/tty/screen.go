@@ -1,0 +1,379 @@
+// Package tty runs programs on a terminal and reads what they show there: for
+// tests of what a person sees, and for pictures of it.
+package tty
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Style is how a cell looks. Colors are those of the 16 of ANSI, 0 to 15, or
+// -1 for the terminal's own.
+type Style struct {
+	Fore, Back            int
+	Bold, Dim, Underlined bool
+	Inverse               bool
+}
+
+var unstyled = Style{Fore: -1, Back: -1}
+
+// Cell is one place of a screen. Text is a character with what combines with
+// it, or empty for the right half of a wide one.
+type Cell struct {
+	Text  string
+	Style Style
+}
+
+// Screen is what a terminal shows: it follows as much of ECMA-48, as xterm
+// understands it, as programs without a library for terminals use. What it does
+// not know it skips. It is safe for concurrent use.
+type Screen struct {
+	mu      sync.Mutex
+	width   int
+	height  int
+	cells   [][]Cell
+	main    [][]Cell // while the alternate screen is shown
+	x, y    int
+	wrap    bool // lines that are too long go on in the next one
+	pending bool // the next character begins a new line
+	style   Style
+	rest    []byte // the beginning of a sequence, or of a character
+	changed chan struct{}
+}
+
+// NewScreen returns an empty screen.
+func NewScreen(width, height int) *Screen {
+	s := &Screen{width: width, height: height, wrap: true, style: unstyled, changed: make(chan struct{})}
+	s.cells = s.empty()
+	return s
+}
+
+func (s *Screen) empty() [][]Cell {
+	cells := make([][]Cell, s.height)
+	for y := range cells {
+		cells[y] = blank(s.width)
+	}
+	return cells
+}
+
+func blank(n int) []Cell {
+	return slices.Repeat([]Cell{{" ", unstyled}}, n)
+}
+
+// Resize gives the screen another size. What does not fit is lost.
+func (s *Screen) Resize(width, height int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := s.cells
+	s.width, s.height = width, height
+	s.cells, s.main = s.empty(), nil
+	for y := range min(len(old), height) {
+		copy(s.cells[y], old[y])
+	}
+	s.x, s.y = min(s.x, width-1), min(s.y, height-1)
+}
+
+// Size returns the number of columns and of lines.
+func (s *Screen) Size() (width, height int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.width, s.height
+}
+
+// Cells returns a copy of all lines.
+func (s *Screen) Cells() [][]Cell {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([][]Cell, len(s.cells))
+	for y, line := range s.cells {
+		out[y] = slices.Clone(line)
+	}
+	return out
+}
+
+// Text returns what is shown, a line for each line, without blanks at their
+// ends.
+func (s *Screen) Text() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text()
+}
+
+func (s *Screen) text() string {
+	var b strings.Builder
+	for _, line := range s.cells {
+		var l strings.Builder
+		for _, c := range line {
+			l.WriteString(c.Text)
+		}
+		b.WriteString(strings.TrimRight(l.String(), " ") + "\n")
+	}
+	return b.String()
+}
+
+// Cursor returns where the next character goes.
+func (s *Screen) Cursor() (x, y int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.x, s.y
+}
+
+// watch returns the text, and a channel that is closed when it changes.
+func (s *Screen) watch() (string, <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text(), s.changed
+}
+
+// Write shows what a program writes. It never fails.
+func (s *Screen) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	data := append(s.rest, p...)
+	for len(data) > 0 {
+		n := s.step(data)
+		if n == 0 {
+			break
+		}
+		data = data[n:]
+	}
+	s.rest = slices.Clone(data)
+	close(s.changed)
+	s.changed = make(chan struct{})
+	return len(p), nil
+}
+
+// longest is the longest sequence that is waited for to be whole.
+const longest = 1 << 10
+
+// step takes one character or sequence and returns its length, 0 if it is not
+// whole yet.
+func (s *Screen) step(data []byte) int {
+	switch c := data[0]; {
+	case c == '\x1b':
+		n, ok := s.escape(data)
+		if !ok && len(data) > longest {
+			return 1
+		}
+		return n
+	case c < ' ' || c == 0x7f:
+		s.control(c)
+		return 1
+	case !utf8.FullRune(data):
+		return 0
+	}
+	r, n := utf8.DecodeRune(data)
+	s.put(r)
+	return n
+}
+
+func (s *Screen) control(c byte) {
+	s.pending = false
+	switch c {
+	case '\r':
+		s.x = 0
+	case '\n', '\v', '\f':
+		s.down()
+	case '\b':
+		s.x = max(0, s.x-1)
+	case '\t':
+		s.x = min(s.width-1, s.x/8*8+8)
+	}
+}
+
+func (s *Screen) down() {
+	if s.y < s.height-1 {
+		s.y++
+		return
+	}
+	s.cells = append(s.cells[1:], blank(s.width))
+}
+
+func (s *Screen) put(r rune) {
+	w := width(r)
+	if w == 0 { // combines with the one before
+		if x := s.x - 1; x >= 0 && s.cells[s.y][x].Text != "" {
+			s.cells[s.y][x].Text += string(r)
+		}
+		return
+	}
+	if s.pending || s.x+w > s.width {
+		s.pending = false
+		if s.wrap {
+			s.x = 0
+			s.down()
+		} else {
+			s.x = max(0, s.width-w)
+		}
+	}
+	for i := range min(w, s.width-s.x) {
+		s.cells[s.y][s.x+i] = Cell{"", s.style}
+	}
+	s.cells[s.y][s.x].Text = string(r)
+	if s.x += w; s.x >= s.width {
+		s.x = s.width - 1
+		s.pending = true
+	}
+}
+
+// width is how many cells a character takes.
+func width(r rune) int {
+	switch {
+	case unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf):
+		return 0
+	case r >= 0x1100 && r <= 0x115f, r >= 0x2e80 && r <= 0xa4cf, r >= 0xac00 && r <= 0xd7a3, r >= 0xf900 && r <= 0xfaff,
+		r >= 0xfe30 && r <= 0xfe6f, r >= 0xff00 && r <= 0xff60, r >= 0xffe0 && r <= 0xffe6,
+		r >= 0x1f300 && r <= 0x1f64f, r >= 0x1f680 && r <= 0x1f6ff, r >= 0x1f900 && r <= 0x1faff, r >= 0x20000 && r <= 0x3fffd:
+		return 2
+	}
+	return 1
+}
+
+// escape takes an escape sequence. It returns 0 and false if that is not whole.
+func (s *Screen) escape(data []byte) (int, bool) {
+	if len(data) < 2 {
+		return 0, false
+	}
+	switch data[1] {
+	case '[':
+		for i := 2; i < len(data); i++ {
+			if c := data[i]; c >= '@' && c <= '~' {
+				s.csi(string(data[2:i]), c)
+				return i + 1, true
+			}
+		}
+		return 0, false
+	case ']': // up to BEL or ST
+		for i := 2; i < len(data); i++ {
+			if data[i] == '\a' {
+				return i + 1, true
+			}
+			if data[i] == '\x1b' && i+1 < len(data) {
+				return i + 2, true
+			}
+		}
+		return 0, false
+	case '(', ')', '#':
+		if len(data) < 3 {
+			return 0, false
+		}
+		return 3, true
+	}
+	return 2, true
+}
+
+// csi carries out a control sequence.
+func (s *Screen) csi(params string, final byte) {
+	s.pending = false
+	private := strings.HasPrefix(params, "?")
+	var args []int
+	for p := range strings.SplitSeq(strings.TrimPrefix(params, "?"), ";") {
+		n, _ := strconv.Atoi(p)
+		args = append(args, min(max(n, 0), 1<<15))
+	}
+	n := max(args[0], 1)
+	switch final {
+	case 'A':
+		s.y = max(0, s.y-n)
+	case 'B':
+		s.y = min(s.height-1, s.y+n)
+	case 'C':
+		s.x = min(s.width-1, s.x+n)
+	case 'D':
+		s.x = max(0, s.x-n)
+	case 'G':
+		s.x = min(s.width, n) - 1
+	case 'H', 'f':
+		column := 1
+		if len(args) > 1 {
+			column = max(args[1], 1)
+		}
+		s.y, s.x = min(s.height, n)-1, min(s.width, column)-1
+	case 'J':
+		s.clear(args[0])
+	case 'K':
+		line := s.cells[s.y]
+		switch args[0] {
+		case 0:
+			copy(line[s.x:], blank(s.width-s.x))
+		case 1:
+			copy(line, blank(s.x+1))
+		case 2:
+			copy(line, blank(s.width))
+		}
+	case 'm':
+		s.render(args)
+	case 'h', 'l':
+		if private {
+			s.mode(args, final == 'h')
+		}
+	}
+}
+
+func (s *Screen) clear(what int) {
+	from, to := 0, s.height
+	switch what {
+	case 0:
+		copy(s.cells[s.y][s.x:], blank(s.width-s.x))
+		from = s.y + 1
+	case 1:
+		copy(s.cells[s.y], blank(s.x+1))
+		to = s.y
+	}
+	for y := from; y < to; y++ {
+		s.cells[y] = blank(s.width)
+	}
+}
+
+func (s *Screen) mode(args []int, on bool) {
+	for _, a := range args {
+		switch {
+		case a == 7:
+			s.wrap = on
+		case a == 1049 && on && s.main == nil:
+			s.main, s.cells = s.cells, s.empty()
+		case a == 1049 && !on && s.main != nil:
+			s.cells, s.main = s.main, nil
+		}
+	}
+}
+
+// render takes the parameters of SGR.
+func (s *Screen) render(args []int) {
+	for _, a := range args {
+		switch {
+		case a == 0:
+			s.style = unstyled
+		case a == 1:
+			s.style.Bold = true
+		case a == 2:
+			s.style.Dim = true
+		case a == 4:
+			s.style.Underlined = true
+		case a == 7:
+			s.style.Inverse = true
+		case a == 22:
+			s.style.Bold, s.style.Dim = false, false
+		case a == 24:
+			s.style.Underlined = false
+		case a == 27:
+			s.style.Inverse = false
+		case a >= 30 && a <= 37:
+			s.style.Fore = a - 30
+		case a == 39:
+			s.style.Fore = -1
+		case a >= 40 && a <= 47:
+			s.style.Back = a - 40
+		case a == 49:
+			s.style.Back = -1
+		case a >= 90 && a <= 97:
+			s.style.Fore = a - 90 + 8
+		case a >= 100 && a <= 107:
+			s.style.Back = a - 100 + 8
+		}
+	}
+}
