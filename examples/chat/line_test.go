@@ -191,7 +191,7 @@ func TestLateMessagesAreMarked(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			out := newSink()
-			l := newLine(newSession(nil), settings{room: "lobby"}, strings.NewReader(""), out, out)
+			l := newLine(newSession(nil, nil), settings{room: "lobby"}, strings.NewReader(""), out, out)
 			say(l, c.n, c.inserted)
 			shown := out.String()
 			for _, want := range c.want {

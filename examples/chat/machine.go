@@ -137,6 +137,7 @@ func (m *machine) write(e p2pchat.Event) {
 }
 
 func (m *machine) view(e *p2pchat.ViewEvent) {
+	m.faults.saw(e.View)
 	left := make([]departure, len(e.Left))
 	for i, d := range e.Left {
 		left[i] = departure{toRef(d.Peer), whyGone(d)}

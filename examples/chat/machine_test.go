@@ -301,6 +301,32 @@ func TestOps(t *testing.T) {
 	checkTranscript(t, b)
 }
 
+func TestFault(t *testing.T) {
+	t.Parallel()
+	a, b := pair(t)
+	n := len(a.events())
+	f := a.do(`{"op":"fault","loss":50,"delay_ms":20}`)
+	require.Equal(t, event{"cut": []any{}, "loss": 50.0, "delay_ms": 20.0}, f)
+	f = a.do(`{"op":"fault","cut":[[1],[2]],"loss":0}`)
+	require.Equal(t, event{"cut": []any{[]any{1.0}, []any{2.0}}, "loss": 0.0, "delay_ms": 20.0}, f)
+	told := a.await(n, "fault", func(e event) bool { return e["loss"] == 0.0 })
+	require.Equal(t, f["cut"], told["cut"])
+	a.do(`{"op":"wait","for":"members","n":1}`)
+	// Who has left the view is still known by its ID.
+	f = a.do(`{"op":"fault","cut":[[2]]}`)
+	require.Equal(t, []any{[]any{2.0}}, f["cut"])
+	require.Equal(t, event{"cut": []any{}, "loss": 0.0, "delay_ms": 0.0}, a.do(`{"op":"fault","clear":true}`))
+	for _, p := range []*program{a, b} {
+		p.do(`{"op":"wait","for":"members","n":2}`)
+		p.do(`{"op":"wait","for":"converged","n":2}`)
+	}
+	for _, p := range []*program{a, b} {
+		p.do(`{"op":"quit"}`)
+		require.Equal(t, exitOK, p.exit())
+		checkTranscript(t, p)
+	}
+}
+
 func TestErrorCodes(t *testing.T) {
 	t.Parallel()
 	p := start(t, newGroup(), "-json")
@@ -326,6 +352,15 @@ func TestErrorCodes(t *testing.T) {
 		{`{"op":"search"}`, codeBadArg},
 		{`{"op":"search","q":"x","limit":0}`, codeBadArg},
 		{`{"op":"subscribe"}`, codeBadArg},
+		{`{"op":"fault"}`, codeBadArg},
+		{`{"op":"fault","loss":101}`, codeBadArg},
+		{`{"op":"fault","loss":-1}`, codeBadArg},
+		{`{"op":"fault","loss":0.2}`, codeBadArg},
+		{`{"op":"fault","delay_ms":-1}`, codeBadArg},
+		{`{"op":"fault","delay_ms":60001}`, codeBadArg},
+		{`{"op":"fault","cut":[1]}`, codeBadArg},
+		{`{"op":"fault","cut":[[1],[1]]}`, codeBadArg},
+		{`{"op":"fault","cut":[[1],[2]]}`, codeNoSuchPeer},
 		{`{"op":"subscribe","what":"gossip"}`, codeBadArg},
 		{`{"op":"wait"}`, codeBadArg},
 		{`{"op":"wait","for":"rain"}`, codeBadArg},

@@ -13,6 +13,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -28,6 +29,7 @@ import (
 	"github.com/seed-885536be/p2p/membership"
 	"github.com/seed-885536be/p2p/p2pchat"
 	"github.com/seed-885536be/p2p/transport"
+	"github.com/seed-885536be/p2p/transport/fault"
 	"github.com/seed-885536be/p2p/transport/lan"
 )
 
@@ -152,7 +154,7 @@ func (s *settings) validate() error {
 	return errors.Join(errs...)
 }
 
-func (s *settings) options(l logger) []p2pchat.Option {
+func (s *settings) options(t transport.Transport, l logger) []p2pchat.Option {
 	elector := election.New(election.NewBully)
 	if s.algorithm == "ring" {
 		elector = election.NewRing
@@ -160,7 +162,7 @@ func (s *settings) options(l logger) []p2pchat.Option {
 	opts := []p2pchat.Option{
 		p2pchat.WithName(strings.TrimSpace(s.nick)),
 		p2pchat.WithElector(elector),
-		p2pchat.WithTransport(lan.New(lan.Config{Group: s.group, Interfaces: s.ifaces, Listen: s.listen})),
+		p2pchat.WithTransport(t),
 		p2pchat.WithTiming(membership.For(s.heartbeat, s.timeout)),
 		p2pchat.WithLogger(l.Logger),
 	}
@@ -204,7 +206,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return fail(stderr, exitRuntime, err)
 	}
 	defer view.close()
-	node, err := p2pchat.New(s.options(log)...)
+	network := fault.New(lan.New(lan.Config{Group: s.group, Interfaces: s.ifaces, Listen: s.listen}), fault.Config{Seed: rand.Uint64()})
+	node, err := p2pchat.New(s.options(network, log)...)
 	if err != nil {
 		code := exitUsage
 		if store := (*p2pchat.StoreError)(nil); errors.As(err, &store) {
@@ -212,7 +215,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		}
 		return fail(stderr, code, err)
 	}
-	life := newSession(node)
+	life := newSession(node, network)
 	if s.json {
 		life.face = newMachine(life, s, stdin, stdout)
 	} else {

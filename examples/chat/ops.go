@@ -39,6 +39,10 @@ type command struct {
 	TimeoutMS *int64          `json:"timeout_ms"`
 	What      *string         `json:"what"`
 	Graceful  *bool           `json:"graceful"`
+	Cut       *[][]uint32     `json:"cut"`
+	Loss      *int            `json:"loss"`
+	DelayMS   *int64          `json:"delay_ms"`
+	Clear     *bool           `json:"clear"`
 }
 
 // op is a command's arguments, besides op and ref, and what it does. An
@@ -64,6 +68,7 @@ func init() {
 		"subscribe":   {"what", (*machine).subscribe},
 		"unsubscribe": {"what", (*machine).unsubscribe},
 		"elect":       {"", (*machine).elect},
+		"fault":       {"cut loss delay_ms clear", (*machine).fault},
 		"quit":        {"graceful", (*machine).quit},
 		"crash":       {"", (*machine).crash},
 	}

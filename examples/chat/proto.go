@@ -25,15 +25,16 @@ const maxOrder = 50
 
 // Error codes of a reply and of a failed join.
 const (
-	codeBadJSON   = "bad_json"
-	codeBadArg    = "bad_arg"
-	codeUnknownOp = "unknown_op"
-	codeTooLarge  = "too_large"
-	codeNotReady  = "not_ready"
-	codeTimeout   = "timeout"
-	codeNoNetwork = "no_network"
-	codeClosed    = "closed"
-	codeInternal  = "internal"
+	codeBadJSON    = "bad_json"
+	codeBadArg     = "bad_arg"
+	codeUnknownOp  = "unknown_op"
+	codeTooLarge   = "too_large"
+	codeNotReady   = "not_ready"
+	codeNoSuchPeer = "no_such_peer"
+	codeTimeout    = "timeout"
+	codeNoNetwork  = "no_network"
+	codeClosed     = "closed"
+	codeInternal   = "internal"
 )
 
 // header is what every event begins with.
@@ -177,6 +178,11 @@ type (
 		Peer peerRef `json:"peer"`
 		Old  string  `json:"old"`
 	}
+	faultBody struct {
+		Cut     [][]uint32 `json:"cut"`
+		Loss    int        `json:"loss"`
+		DelayMS int64      `json:"delay_ms"`
+	}
 	laggedBody struct {
 		Dropped uint64 `json:"dropped"`
 	}
@@ -211,6 +217,7 @@ func (digestBody) ev() string    { return "digest" }
 func (orderBody) ev() string     { return "order" }
 func (convergedBody) ev() string { return "converged" }
 func (nickBody) ev() string      { return "nick" }
+func (faultBody) ev() string     { return "fault" }
 func (laggedBody) ev() string    { return "lagged" }
 func (warnBody) ev() string      { return "warn" }
 func (errorBody) ev() string     { return "error" }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seed-885536be/p2p/p2pchat"
+	"github.com/seed-885536be/p2p/transport/fault"
 )
 
 const (
@@ -40,16 +41,17 @@ type ending struct {
 
 // session is one node's life, from joining the group to leaving it.
 type session struct {
-	node *p2pchat.Node
-	face face
+	node   *p2pchat.Node
+	faults *faults
+	face   face
 
 	ctx    context.Context // ends when the session begins to end
 	cancel context.CancelFunc
 	ends   chan ending
 }
 
-func newSession(node *p2pchat.Node) *session {
-	s := &session{node: node, ends: make(chan ending, 1)}
+func newSession(node *p2pchat.Node, net *fault.Transport) *session {
+	s := &session{node: node, faults: newFaults(net), ends: make(chan ending, 1)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
 }
