@@ -38,7 +38,9 @@ var handle = func() *codec.MsgpackHandle {
 	h.ErrorIfNoArrayExpand = true
 	h.StructToArray = true
 	h.MaxDepth = MaxDepth + 1
-	h.MaxInitLen = 64
+	// Scan has seen that everything is there. The decoder copies what it has
+	// whenever it grows by this much.
+	h.MaxInitLen = 256 << 10
 	return h
 }()
 

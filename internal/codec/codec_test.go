@@ -137,3 +137,16 @@ func BenchmarkDecode(b *testing.B) {
 		_, _ = Decode(buf, &out)
 	}
 }
+
+// A long byte string costs as much as it is long, not the square of that.
+func TestLongByteStringsAreRead(t *testing.T) {
+	b := Append(nil, make([]byte, 2<<20))
+	var got []byte
+	allocs := testing.AllocsPerRun(1, func() {
+		got = nil
+		_, err := Decode(b, &got)
+		require.NoError(t, err)
+	})
+	require.Len(t, got, 2<<20)
+	require.Less(t, allocs, 50.0)
+}
