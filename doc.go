@@ -34,6 +34,7 @@
 //	nobody answers     a new group after 600 ms     membership.Timing.JoinWin
 //	message            1 MiB at most                p2pchat.WithMaxMessage
 //	nick, room         64 bytes at most
+//	direct messages    256 or 4 MiB wait for a member, 64 or 2 MiB for a reader
 //	queue to a peer    1 MiB, then it is fed from the log as it can take it
 //	history            in memory                    p2pchat.WithDataDir
 //	identity           a new key at each start      p2pchat.WithDataDir
@@ -56,6 +57,8 @@
 //	forged or altered
 //	another group is here    nothing; Status.Drops
 //	an author forks          both branches are kept everywhere; ForkEvent
+//	a direct message's       *p2pchat.PeerGoneError, which says whether it may have
+//	receiver is gone         arrived
 //	a message is too large   *p2pchat.TooLargeError
 //	no network at all        loopback; *transport.NetworkError if not even that
 //	the node has ended       p2pchat.ErrClosed, which is net.ErrClosed
@@ -64,5 +67,6 @@
 //
 // A group is open: everybody on the network can read and join it. What members
 // say to each other and to the history is signed, so that none can speak in
-// another's name or change what was written.
+// another's name or change what was written. What one member sends to another
+// with SendTo is read by those two alone.
 package p2p

@@ -42,6 +42,10 @@ func (n *Node) announce(now time.Time, r core.Ready) bool {
 		close(n.more)
 		n.more = make(chan struct{})
 	}
+	if r.Direct {
+		close(n.direct.more)
+		n.direct.more = make(chan struct{})
+	}
 	for _, id := range r.Log.Stable {
 		first := causal.MessageID{Writer: id.Writer, N: n.stable[id.Writer] + 1}
 		n.stable[id.Writer] = id.N
@@ -91,6 +95,11 @@ func (n *Node) note(now time.Time, note any) {
 		n.publish(&PeerEvent{Peer: peer(e.Member), State: "up", Why: "heard"})
 	case membership.Evicted:
 		n.publish(&WarningEvent{Code: "evicted", Text: "the group went on without this node, which joins again", Count: 1})
+	case core.DirectDone:
+		if done := n.direct.sending[e.Ticket]; done != nil {
+			delete(n.direct.sending, e.Ticket)
+			done <- e
+		}
 	case core.Synced:
 		n.synced()
 	case core.Beat:

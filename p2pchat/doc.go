@@ -38,6 +38,9 @@
 //     author had seen. It is delivered to every node once, after all that it
 //     may answer. All nodes that hold the same messages list them in the same
 //     order, and the digest says whether they do.
+//   - Direct messages. What SendTo sends is read by its two ends alone,
+//     whoever else is a member or records what passes. It arrives once and in
+//     order, and is acknowledged end to end. It is not in the history.
 //   - Nothing waits for the slow. Send never waits for peers, a peer that does
 //     not keep up costs no memory, and a program that reads slowly loses no
 //     message.
@@ -54,8 +57,23 @@
 // history is a total order, the same everywhere; Message.Pos is a place in it,
 // and grows when messages from a healed partition are inserted before.
 //
+// # Direct messages
+//
+// They are encrypted with HPKE (RFC 9180): DHKEM(X25519, HKDF-SHA256),
+// HKDF-SHA256, AES-128-GCM. Before the first one its receiver makes a key for
+// that sender, which it forgets when the session is open. Both halves of the
+// exchange are signed with the peers' Ed25519 keys, and the session is bound to
+// both keys, both runs and the group: nobody in between can read, alter, repeat
+// or reorder, or stand in for either. Whoever gets hold of both identities, or
+// of a data directory, later reads nothing of what was sent before. Whoever
+// reads the memory of a running node can read the sessions that are open: one
+// ends when either node ends, and at the first message after an hour when
+// nothing is under way. It shows who talks to whom, when, and how much.
+//
 // # Limits and defaults
 //
+//	direct      256 messages or 4 MiB wait for one member; 64 or 2 MiB of each
+//	            sender wait for a slow reader of Direct, 4,096 or 64 MiB of all
 //	message     1 MiB (WithMaxMessage makes it less)
 //	nick, room  64 bytes of UTF-8
 //	events      4,096 wait for a slow reader of Events

@@ -13,6 +13,8 @@ var (
 	ErrClosed = net.ErrClosed
 	// ErrNotJoined is returned by methods that need a member of a group.
 	ErrNotJoined = errors.New("p2pchat: not a member of a group yet")
+	// ErrSelf is returned by SendTo for a message to this node itself.
+	ErrSelf = errors.New("p2pchat: a direct message to oneself")
 	// ErrJoined is returned by Join when it is called twice.
 	ErrJoined = errors.New("p2pchat: Join was called before")
 )
@@ -24,6 +26,38 @@ type TooLargeError struct {
 
 func (e *TooLargeError) Error() string {
 	return fmt.Sprintf("p2pchat: a message of %d bytes is over the limit of %d", e.Size, e.Limit)
+}
+
+// PeerGoneError says that a direct message cannot be delivered any more.
+type PeerGoneError struct {
+	Peer PeerID
+	// Why is "unknown" (no member of the view), "left" (it said goodbye), "dead"
+	// (it failed, and did not come back within 30 s), "restarted" (it is another
+	// run of the peer now, or this node is) or "lost" (it no longer knew what it
+	// had received).
+	Why string
+	// Sent says that the message was given to the network: it may have arrived.
+	Sent bool
+}
+
+func (e *PeerGoneError) Error() string {
+	s := "p2pchat: direct message to " + e.Peer.String() + ": "
+	switch e.Why {
+	case "unknown":
+		s += "no such member"
+	case "left":
+		s += "it has left"
+	case "dead":
+		s += "it is gone"
+	case "restarted":
+		s += "it was restarted"
+	default:
+		s += "it lost what it had received"
+	}
+	if e.Sent {
+		s += "; the message may have arrived"
+	}
+	return s
 }
 
 // NameError says that a nick or a room's name is empty, too long or not UTF-8.

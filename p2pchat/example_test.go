@@ -115,3 +115,24 @@ func ExampleNode_History() {
 	// 1 two
 	// 2 three
 }
+
+// A message that only its receiver can read.
+func ExampleNode_SendTo() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	net := memnet.New(memnet.Config{Seed: 1, Delay: time.Millisecond})
+	ada := join(ctx, net, "ada")
+	defer ada.Close()
+	bob := join(ctx, net, "bob")
+	defer bob.Close()
+
+	if _, err := ada.SendTo(ctx, bob.Self().Key, []byte("psst")); err != nil {
+		log.Fatal(err)
+	}
+	for m := range bob.Direct(ctx) {
+		fmt.Printf("%s: %s\n", m.From, m.Data)
+		break
+	}
+	// Output:
+	// ada#1: psst
+}

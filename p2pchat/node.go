@@ -54,7 +54,8 @@ type Node struct {
 	subs     map[*subscription]struct{}
 	more     chan struct{} // closed when messages were delivered
 	changed  chan struct{} // closed when anything changed
-	buf      []byte        // for encoding payloads
+	direct   direct
+	buf      []byte // for encoding payloads
 
 	timer  *time.Timer
 	wake   chan struct{}
@@ -81,7 +82,8 @@ func New(opts ...Option) (*Node, error) {
 		known: make(map[PeerID]Peer), full: make(map[netip.AddrPort][]byte),
 		stable: make(map[causal.WriterID]uint64), subs: make(map[*subscription]struct{}),
 		more: make(chan struct{}), changed: make(chan struct{}),
-		wake: make(chan struct{}, 1), stop: make(chan struct{}), closed: make(chan struct{}),
+		direct: direct{sending: make(map[uint64]chan core.DirectDone), more: make(chan struct{})},
+		wake:   make(chan struct{}, 1), stop: make(chan struct{}), closed: make(chan struct{}),
 	}
 	return n, nil
 }
@@ -351,6 +353,7 @@ func (n *Node) finish(err error) {
 	n.closing = n.history.Close()
 	n.broadcast()
 	close(n.more)
+	close(n.direct.more)
 	n.mu.Unlock()
 	n.driver.Wait()
 	close(n.closed)

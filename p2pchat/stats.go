@@ -24,6 +24,8 @@ type Stats struct {
 	ViewsTaken uint64            `json:"views_taken"` // made by others
 	Pulls      uint64            `json:"pulls"`       // syncs asked for
 	Served     uint64            `json:"served"`      // bytes of history sent to syncs
+	DirectSent uint64            `json:"direct_sent"` // direct messages acknowledged
+	DirectCame uint64            `json:"direct_came"` // direct messages received
 	Drops      map[string]uint64 `json:"drops"`       // what was refused, by reason
 }
 
@@ -49,6 +51,8 @@ func (n *Node) Stats() Stats {
 	s.Members, s.Term, s.View = len(v.Members), v.ID.Epoch.Ctr, v.Number
 	s.Heartbeats, s.Suspicions, s.Elections, s.Evictions = m.Heartbeats, m.Suspicions, m.Elections, m.Evictions
 	s.ViewsMade, s.ViewsTaken = m.ViewsMade, m.ViewsTaken
+	d := n.core.DirectStats()
+	s.DirectSent, s.DirectCame = d.Sent, d.Received
 	n.core.Drops(s.Drops)
 	if r, ok := n.cfg.transport.(transport.Reporter); ok {
 		for reason, c := range r.Drops() {

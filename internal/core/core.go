@@ -31,6 +31,7 @@ type Core struct {
 	log   causal.Log
 	self  membership.Key
 	signs *signer
+	mail  *direct
 
 	links map[netip.AddrPort]*link
 	peers map[membership.Key]*link // those of links whose key is known
@@ -60,6 +61,7 @@ type link struct {
 	due     time.Time // when to dial, if it is a member's and not up
 	control [][]byte
 	queued  bool // listed in Ready.Pump
+	turn    bool // of the direct messages, before the log
 }
 
 // Ready is what a Core wants done: first the datagrams, then the streams.
@@ -70,11 +72,13 @@ type Ready struct {
 	// Hangup are endpoints whose stream is no longer needed.
 	Hangup []netip.AddrPort
 	// Notes are what happened, in order: a membership.Event, an ElectionStep,
-	// a Beat, or a Synced.
+	// a Beat, a Synced or a DirectDone.
 	Notes []any
-	Log   causal.Ready
-	Left  bool
-	Err   error
+	// Direct says that TakeDirect has something.
+	Direct bool
+	Log    causal.Ready
+	Left   bool
+	Err    error
 }
 
 // Out is a datagram.
@@ -98,7 +102,7 @@ type Synced struct{}
 // New makes a Core, which signs what it says with key, for the named group.
 func New(g *Group, log causal.Log, key ed25519.PrivateKey, group string) *Core {
 	return &Core{
-		group: g, log: log, self: g.self, signs: newSigner(key, group),
+		group: g, log: log, self: g.self, signs: newSigner(key, group), mail: newDirect(g.self, group),
 		links: make(map[netip.AddrPort]*link), peers: make(map[membership.Key]*link),
 		drops: make(map[string]uint64),
 	}
@@ -122,7 +126,8 @@ func (c *Core) Drops(sum map[string]uint64) {
 	for _, d := range []struct {
 		reason string
 		n      uint64
-	}{{"malformed", m.Malformed}, {"counter", m.Counter}, {"stale", m.Stale}, {"limited", m.Limited}} {
+	}{{"malformed", m.Malformed}, {"counter", m.Counter}, {"stale", m.Stale}, {"limited", m.Limited},
+		{"forged", c.mail.count.Forged}, {"replayed", c.mail.count.Replayed}, {"not_member", c.mail.count.Strange}} {
 		if d.n > 0 {
 			sum[d.reason] += d.n
 		}
@@ -147,6 +152,29 @@ func (c *Core) Flush(now time.Time) error {
 	return err
 }
 
+// SendTo queues a direct message to a member of the present view. What becomes
+// of it is said by a DirectDone with the ticket. The error is a *DirectError, or
+// ErrDirectFull if it must wait for those before it.
+func (c *Core) SendTo(now time.Time, to membership.Key, data []byte) (ticket uint64, err error) {
+	ticket, err = c.mail.send(now, to, data)
+	c.settle(now)
+	return ticket, err
+}
+
+// Abandon says that nobody waits for a direct message any more. It may still be
+// sent.
+func (c *Core) Abandon(ticket uint64) { c.mail.abandon(ticket) }
+
+// TakeDirect removes the oldest direct message from those that arrived.
+func (c *Core) TakeDirect(now time.Time) (m DirectMessage, ok bool) {
+	m, ok = c.mail.take()
+	c.settle(now)
+	return m, ok
+}
+
+// DirectStats are the counters of the direct messages.
+func (c *Core) DirectStats() DirectStats { return c.mail.count }
+
 // Handle takes what the transport says. Writable is the driver's business.
 func (c *Core) Handle(now time.Time, e transport.Event) {
 	switch e.Kind {
@@ -170,7 +198,7 @@ func (c *Core) Handle(now time.Time, e transport.Event) {
 	case transport.Up:
 		l := c.link(e.Peer)
 		if l.up = true; l.key != (membership.Key{}) {
-			c.log.Link(now, l.key, true)
+			c.linked(now, l.key, true)
 		}
 	case transport.Down:
 		c.down(now, e)
@@ -182,7 +210,7 @@ func (c *Core) Handle(now time.Time, e transport.Event) {
 // frame that would change nothing: many nodes that look for a group at one
 // instant would otherwise keep each other busy with nothing else.
 func (c *Core) open(now time.Time, e transport.Event) (f frame, idle bool, err error) {
-	if e.Kind == transport.Frame && len(e.Frame) > 0 && e.Frame[0] >= wireLog {
+	if e.Kind == transport.Frame && len(e.Frame) > 0 && !signed(e.Frame[0]) {
 		f, err = decode(e.Frame)
 		return f, false, err
 	}
@@ -222,7 +250,11 @@ func (c *Core) receive(now time.Time, e transport.Event, f frame) {
 		}
 		c.identify(now, c.link(e.Peer), f.header.From)
 		c.group.Step(now, membership.Heard{Key: f.header.From, Inc: f.header.Inc})
-		c.log.Step(now, f.header.From, f.log)
+		if f.direct != nil {
+			c.mail.step(now, f.header.From, f.header.Inc, f.direct)
+		} else {
+			c.log.Step(now, f.header.From, f.log)
+		}
 	}
 }
 
@@ -232,27 +264,33 @@ func (c *Core) identify(now time.Time, l *link, k membership.Key) {
 		return
 	}
 	if l.key != (membership.Key{}) && c.peers[l.key] == l { // another process took the endpoint over
-		c.log.Link(now, l.key, false)
+		c.linked(now, l.key, false)
 		delete(c.peers, l.key)
 	}
 	if old := c.peers[k]; old != nil { // the peer moved to another endpoint
 		if old.member {
 			return // what the view says is right until another view says otherwise
 		}
-		c.log.Link(now, k, false)
+		c.linked(now, k, false)
 		old.key = membership.Key{}
 	}
 	l.key = k
 	c.peers[k] = l
 	if l.up {
-		c.log.Link(now, k, true)
+		c.linked(now, k, true)
 	}
+}
+
+// linked notes that the stream to a peer came up or broke.
+func (c *Core) linked(now time.Time, k membership.Key, up bool) {
+	c.log.Link(now, k, up)
+	c.mail.link(now, k, up)
 }
 
 func (c *Core) down(now time.Time, e transport.Event) {
 	if l := c.links[e.Peer]; l != nil {
 		if l.up && l.key != (membership.Key{}) {
-			c.log.Link(now, l.key, false)
+			c.linked(now, l.key, false)
 		}
 		l.up, l.due, l.control = false, now.Add(redial), nil
 		if !l.member && e.Cause != transport.Reset {
@@ -274,7 +312,7 @@ func (c *Core) link(addr netip.AddrPort) *link {
 func (c *Core) drop(now time.Time, l *link) {
 	if l.key != (membership.Key{}) && c.peers[l.key] == l {
 		if l.up {
-			c.log.Link(now, l.key, false)
+			c.linked(now, l.key, false)
 		}
 		delete(c.peers, l.key)
 	}
@@ -285,6 +323,7 @@ func (c *Core) drop(now time.Time, l *link) {
 func (c *Core) Tick(now time.Time) {
 	c.group.Tick(now)
 	c.log.Tick(now)
+	c.mail.tick(now)
 	if !c.dial.IsZero() && !now.Before(c.dial) {
 		c.redial(now)
 	}
@@ -296,7 +335,8 @@ func (c *Core) Tick(now time.Time) {
 
 // Deadline is when Tick is due next; the zero time means never.
 func (c *Core) Deadline() time.Time {
-	return earlier(earlier(c.group.Deadline(), c.log.Deadline()), earlier(c.dial, c.syncing))
+	due := earlier(earlier(c.group.Deadline(), c.log.Deadline()), c.mail.deadline())
+	return earlier(due, earlier(c.dial, c.syncing))
 }
 
 // Next returns the next frame for an endpoint's stream, or nil.
@@ -314,10 +354,29 @@ func (c *Core) Next(now time.Time, addr netip.AddrPort) []byte {
 	if !l.up || l.key == (membership.Key{}) {
 		return nil
 	}
+	// Log and direct messages take turns.
+	if l.turn = !l.turn; l.turn {
+		if f := c.nextDirect(l); f != nil {
+			return f
+		}
+	}
 	if m := c.log.Next(now, l.key); m != nil {
 		return c.encodeLog(m)
 	}
-	return nil
+	return c.nextDirect(l)
+}
+
+func (c *Core) nextDirect(l *link) []byte {
+	m := c.mail.nextFor(l.key)
+	if m == nil {
+		return nil
+	}
+	h := c.group.Header()
+	f := encodeDirect(sender{From: h.From, Inc: h.Inc}, m)
+	if signed(f[0]) {
+		f = c.signs.sign(f)
+	}
+	return f
 }
 
 // Ready returns what has accumulated since the last call, and forgets it.
@@ -357,6 +416,17 @@ func (c *Core) settle(now time.Time) {
 		c.synced()
 	}
 	c.merge(r)
+
+	m := c.mail.ready()
+	for _, k := range m.peers {
+		if l := c.peers[k]; l != nil {
+			c.pump(l)
+		}
+	}
+	for _, done := range m.done {
+		c.out.Notes = append(c.out.Notes, done)
+	}
+	c.out.Direct = c.out.Direct || m.came
 }
 
 // merge adds what the log said to what the driver has not taken yet.
@@ -452,6 +522,7 @@ func (c *Core) installed(now time.Time, in membership.Installed) {
 		}
 	}
 	c.log.SetPeers(now, members)
+	c.mail.view(now, v, in.Left, func(k membership.Key) bool { l := c.peers[k]; return l != nil && l.up })
 	if in.Prev.Members == nil {
 		c.syncing = now
 		if len(members) > 1 {

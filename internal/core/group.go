@@ -281,3 +281,11 @@ func earlier(a, b time.Time) time.Time {
 	}
 	return a
 }
+
+// later is the later of two times.
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

@@ -19,15 +19,33 @@ import (
 //	membership  kind  membership.Header  body  [causal.Beat]  trailer
 //	election    kind  membership.Header  election.Message     trailer
 //	log         kind  sender             body
+//	direct      kind  sender             body                 [trailer]
 //
 // The kind is a byte below 128: the package's own kind above the base of the
-// package. The trailer is the sender's signature; see sign.go. Log messages
-// travel on streams only.
+// package. The trailer is the sender's signature; see sign.go. Of the direct
+// messages HELLO, KEY and OPEN have it. Log and direct messages travel on
+// streams only.
 const (
 	wireMembership = 0x00
 	wireElection   = 0x30
 	wireLog        = 0x40
+	wireDirect     = 0x60
 )
+
+// The kinds of direct messages, above wireDirect.
+const (
+	kindHello = iota
+	kindKey
+	kindOpen
+	kindData
+	kindAck
+	directKinds
+)
+
+// signed reports whether frames of a kind have a trailer.
+func signed(kind byte) bool {
+	return kind < wireLog || kind >= wireDirect && kind < wireDirect+kindData
+}
 
 // sender stands in front of a log's message.
 type sender struct {
@@ -35,12 +53,14 @@ type sender struct {
 	Inc  uint64
 }
 
-// frame is a decoded frame: exactly one of body, election and log is set.
+// frame is a decoded frame: exactly one of body, election, log and direct is
+// set.
 type frame struct {
 	header   membership.Header
 	body     membership.Body
 	election *election.Message
 	log      causal.Protocol
+	direct   any
 	beat     *causal.Beat // with a body
 }
 
@@ -100,6 +120,23 @@ func encodeLog(s sender, m causal.Protocol) []byte {
 	return codec.Append(f, m)
 }
 
+func encodeDirect(s sender, m any) []byte {
+	kind, size := byte(kindHello), 256
+	switch m := m.(type) {
+	case *directKey:
+		kind = kindKey
+	case *directOpen:
+		kind = kindOpen
+	case *directData:
+		kind, size = kindData, 64+len(m.Body)
+	case *directAck:
+		kind = kindAck
+	}
+	f := append(make([]byte, 0, size), wireDirect+kind)
+	f = codec.Append(f, &s)
+	return codec.Append(f, m)
+}
+
 func framesSize(frames [][]byte) int {
 	n := 8
 	for _, f := range frames {
@@ -146,7 +183,15 @@ func decode(b []byte) (frame, error) {
 	kind, rest := b[0], b[1:]
 	var err error
 	switch {
-	case kind >= wireLog && kind < 0x80:
+	case kind >= wireDirect && kind < wireDirect+directKinds:
+		var s sender
+		if rest, err = codec.Decode(rest, &s); err != nil {
+			return f, err
+		}
+		f.header.From, f.header.Inc = s.From, s.Inc
+		f.direct = [...]any{new(directHello), new(directKey), new(directOpen), new(directData), new(directAck)}[kind-wireDirect]
+		rest, err = codec.Decode(rest, f.direct)
+	case kind >= wireLog && kind < wireDirect:
 		var s sender
 		if rest, err = codec.Decode(rest, &s); err != nil {
 			return f, err

@@ -66,7 +66,8 @@ var (
 		sample[causal.Batch](), sample[causal.Want](), sample[causal.Fork](), sample[causal.Ack](),
 		&causal.Blocks{Frames: manyFrames(16)}, &causal.Batch{Session: 1 << 40, Frames: manyFrames(300)},
 	}
-	testBeat = sample[causal.Beat]()
+	everyDirect = []any{sample[directHello](), sample[directKey](), sample[directOpen](), sample[directData](), sample[directAck]()}
+	testBeat    = sample[causal.Beat]()
 )
 
 func sample[T any]() *T { return filled(reflect.TypeFor[T]()).Addr().Interface().(*T) }
@@ -138,6 +139,19 @@ func TestLogMessagesTravel(t *testing.T) {
 	}
 }
 
+func TestDirectMessagesTravel(t *testing.T) {
+	require.Len(t, everyDirect, directKinds)
+	for i, m := range everyDirect {
+		b := encodeDirect(sender{From: testKey, Inc: 5}, m)
+		require.Equal(t, byte(wireDirect+i), b[0])
+		f, err := decode(b)
+		require.NoError(t, err, "%T", m)
+		require.Equal(t, m, f.direct)
+		require.Equal(t, membership.Header{From: testKey, Inc: 5}, f.header)
+		require.Equal(t, i < kindData, signed(b[0]), "%T", m)
+	}
+}
+
 // What is written by hand for speed is what the codec would write.
 func TestHandWrittenFramesAreCanonical(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -189,6 +203,9 @@ func FuzzDecode(f *testing.F) {
 			f.Add(b)
 		}
 	}
+	for _, m := range everyDirect {
+		f.Add(encodeDirect(sender{From: testKey, Inc: 5}, m))
+	}
 	f.Add(encodeElection(testHead, election.Message{Kind: election.KindToken, Base: base(testView), Cand: testKey}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		fr, err := decode(b)
@@ -201,6 +218,8 @@ func FuzzDecode(f *testing.F) {
 			again = encodeMembership(fr.header, fr.body, fr.beat)
 		case fr.election != nil:
 			again = encodeElection(fr.header, *fr.election)
+		case fr.direct != nil:
+			again = encodeDirect(sender{From: fr.header.From, Inc: fr.header.Inc}, fr.direct)
 		default:
 			again = encodeLog(sender{From: fr.header.From, Inc: fr.header.Inc}, fr.log)
 		}
