@@ -188,6 +188,20 @@ type Refuser interface {
 	Refuse(to netip.AddrPort, err error)
 }
 
+// Warner is what a Transport implements besides, if it can tell what is wrong
+// with its network. Warnings may be called from any goroutine at any time.
+type Warner interface {
+	// Warnings are the faults that last, one for each, the same until they pass.
+	Warnings() []Warning
+}
+
+// Warning is a fault of the network.
+type Warning struct {
+	Code      string // such as "no_multicast"
+	Interface string // its name, if it is the fault of one
+	Text      string // for a person
+}
+
 // Errors of a Transport.
 var (
 	// ErrClosed is returned by every method before Open and after Close, and by
