@@ -23,7 +23,9 @@
 // All of them can be changed; the option or the field is named.
 //
 //	group              239.255.77.12:7712           lan.Config.Group
+//	                   IPv6: ff15::efff:4d0c        lan.Config.Group6
 //	interfaces         all that are fit, loopback   lan.Config.Interfaces
+//	nodes by unicast   none                         lan.Config.Peers
 //	hops of multicast  1: the local network         lan.Config.TTL
 //	election           Bully                        p2pchat.WithElector
 //	who wins           the highest ID               p2pchat.WithSeniority

@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/netip"
 	"time"
+
+	"github.com/seed-885536be/p2p/transport"
 )
 
 // conn is a TCP connection on which both sides have said hello.
@@ -63,9 +65,9 @@ func (p *pending) close() {
 }
 
 // accept takes connections that peers open.
-func (t *Transport) accept() {
+func (t *Transport) accept(l *net.TCPListener) {
 	for {
-		nc, err := t.tcp.Accept()
+		nc, err := l.Accept()
 		if err != nil {
 			// It may pass, if the process has too many files open.
 			select {
@@ -96,16 +98,18 @@ func (t *Transport) welcome(nc net.Conn) {
 	t.mu.Lock()
 	kept := t.pending.remove(nc)
 	t.mu.Unlock()
-	if err != nil || !kept {
+	if err != nil || !kept || h.kind == kindTry {
 		nc.Close()
 		return
 	}
-	from, err := netip.ParseAddrPort(nc.RemoteAddr().String())
-	if err != nil {
-		nc.Close()
-		return
-	}
-	t.attach(h.peer(from.Addr(), h.endpoint.Port()), newConn(nc, h, false))
+	t.attach(t.met(h, nc), newConn(nc, h, false))
+}
+
+// met notes the address of a node that said hello, and returns its name.
+func (t *Transport) met(h header, nc net.Conn) netip.AddrPort {
+	ip := nc.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
+	local := t.networks.own(ip) && t.networks.own(h.endpoint.Addr()) || ip.IsLoopback()
+	return t.roster.hear(h, netip.AddrPortFrom(ip, h.endpoint.Port()), local, time.Now())
 }
 
 func newConn(nc net.Conn, h header, dialed bool) *conn {
@@ -122,7 +126,7 @@ func (t *Transport) answer(nc net.Conn) (header, error) {
 	if err := nc.SetDeadline(time.Now().Add(helloTimeout)); err != nil {
 		return header{}, err
 	}
-	h, err := t.hello(nc)
+	h, err := t.hello(nc, string(kindHello)+string(kindTry))
 	if errors.Is(err, errSilent) {
 		t.drops.count(dropNoHello)
 		return header{}, err
@@ -149,45 +153,149 @@ var errSilent = errors.New("lan: the connection ended without a hello")
 
 // hello reads a hello. The error wraps errSilent if there was none, and is one
 // of parseHeader otherwise.
-func (t *Transport) hello(nc net.Conn) (header, error) {
+func (t *Transport) hello(nc net.Conn, kinds string) (header, error) {
 	var b [headerSize]byte
-	if _, err := io.ReadFull(nc, b[:]); err != nil {
+	if _, err := io.ReadFull(nc, b[:prefixSize]); err != nil {
 		return header{}, fmt.Errorf("%w: %w", errSilent, err)
 	}
-	return parseHeader(b[:], kindHello, t.label)
+	// Another protocol, or another version, may have no more to say.
+	var version *transport.VersionError
+	if _, err := parseHeader(b[:prefixSize], kinds, t.label); string(b[:3]) != "p2p" || errors.As(err, &version) {
+		return header{}, err
+	}
+	if _, err := io.ReadFull(nc, b[prefixSize:]); err != nil {
+		return header{}, fmt.Errorf("%w: %w", errSilent, err)
+	}
+	return parseHeader(b[:], kinds, t.label)
 }
 
 // dial opens a connection to an endpoint. The error is one of notThere if it
 // is certain that no peer is there.
 func (t *Transport) dial(ctx context.Context, to netip.AddrPort) (*conn, error) {
-	d := net.Dialer{KeepAliveConfig: keepAlive}
-	nc, err := d.DialContext(ctx, "tcp4", to.String())
+	nc, h, err := t.call(ctx, to, kindHello)
 	if err != nil {
 		return nil, err
 	}
+	t.met(h, nc)
+	return newConn(nc, h, true), nil
+}
+
+// How the addresses of a peer are tried: one more when nothing has come of the
+// last for a while, or at once when it failed; the others not much longer when
+// one has said that nobody is there.
+const (
+	nextRoute  = 250 * time.Millisecond
+	lastRoutes = 100 * time.Millisecond
+)
+
+// call connects to an endpoint, by one of the routes to it, and says hello. The
+// error is what the best of them said, of those that have a way at all.
+func (t *Transport) call(ctx context.Context, to netip.AddrPort, kind byte) (net.Conn, header, error) {
+	var routes []netip.AddrPort
+	for _, at := range t.roster.routesTo(to) {
+		routes = append(routes, t.zoned(at)...)
+	}
+	type result struct {
+		i  int
+		nc net.Conn
+		h  header
+		e  error
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	results := make(chan result)
+	started, running := 0, 0
+	begin := func() {
+		if started < len(routes) {
+			i := started
+			started++
+			running++
+			go func() {
+				nc, h, err := t.callAt(ctx, routes[i], kind)
+				results <- result{i, nc, h, err}
+			}()
+		}
+	}
+	best := result{i: len(routes), e: errFamily}
+	begin()
+	next := time.NewTimer(nextRoute)
+	defer next.Stop()
+	for running > 0 {
+		select {
+		case <-next.C:
+			begin()
+			next.Reset(nextRoute)
+			continue
+		case r := <-results:
+			running--
+			switch {
+			case best.nc != nil: // another was faster
+				if r.nc != nil {
+					r.nc.Close()
+				}
+				continue
+			case r.e == nil:
+				best, started = r, len(routes)
+				cancel()
+				continue
+			case best.i == len(routes) || unreachable(best.e) || r.i < best.i && !unreachable(r.e):
+				best = r
+			}
+			if notThere(r.e) {
+				time.AfterFunc(lastRoutes, cancel)
+			}
+			begin()
+		}
+	}
+	return best.nc, best.h, best.e
+}
+
+// callAt connects to one address and says hello.
+func (t *Transport) callAt(ctx context.Context, to netip.AddrPort, kind byte) (net.Conn, header, error) {
+	d := net.Dialer{KeepAliveConfig: keepAlive}
+	nc, err := d.DialContext(ctx, "tcp", to.String())
+	if err != nil {
+		return nil, header{}, err
+	}
 	// Close must not wait for the answer.
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
-	h, err := t.greet(nc)
+	h, err := t.greet(nc, kind)
 	if !stop() {
 		err = ctx.Err()
 	}
 	if err != nil {
 		nc.Close()
-		return nil, err
+		return nil, header{}, err
 	}
-	return newConn(nc, h, true), nil
+	return nc, h, nil
+}
+
+// try opens a connection to one address only to tell what becomes of it.
+func (t *Transport) try(to netip.AddrPort) tried {
+	ctx, cancel := context.WithTimeout(t.ctx, t.cfg.DialTimeout)
+	defer cancel()
+	nc, _, err := t.callAt(ctx, to, kindTry)
+	switch {
+	case err == nil:
+		nc.Close()
+		return triedOpen
+	case notThere(err):
+		return triedRefused
+	default:
+		return triedTimeout
+	}
 }
 
 // greet says hello and reads the answer.
-func (t *Transport) greet(nc net.Conn) (header, error) {
+func (t *Transport) greet(nc net.Conn, kind byte) (header, error) {
 	tune(nc)
 	if err := nc.SetDeadline(time.Now().Add(helloTimeout)); err != nil {
 		return header{}, err
 	}
-	if _, err := nc.Write(t.header(kindHello, 0).append(nil)); err != nil {
+	if _, err := nc.Write(t.header(kind, 0).append(nil)); err != nil {
 		return header{}, fmt.Errorf("%w: %w", errSilent, err)
 	}
-	h, err := t.hello(nc)
+	h, err := t.hello(nc, string(kindHello))
 	if err != nil {
 		if !errors.Is(err, errSilent) {
 			t.drops.refused(err)
@@ -204,7 +312,7 @@ func (t *Transport) greet(nc net.Conn) (header, error) {
 // notThere tells whether an error of dial proves that no peer of the group is
 // at the endpoint.
 func notThere(err error) bool {
-	var version *versionError
+	var version *transport.VersionError
 	return isRefused(err) || errors.Is(err, errOwn) || errors.Is(err, errForeign) ||
 		errors.Is(err, errMalformed) || errors.As(err, &version)
 }

@@ -1,55 +1,30 @@
 package lan
 
 import (
-	"context"
 	"errors"
 	"net"
 	"net/netip"
 	"sync"
 	"time"
 
-	"golang.org/x/net/ipv4"
-
 	"github.com/seed-885536be/p2p/transport"
 )
-
-// receiveBuffer is what the kernel keeps of datagrams at most, in bytes, if it
-// allows that much.
-const receiveBuffer = 1 << 20
-
-// listenGroup opens a socket for what is sent to a group. Any number of them
-// can be open on a host.
-func listenGroup(group netip.AddrPort) (*net.UDPConn, error) {
-	lc := net.ListenConfig{Control: shareGroupPort}
-	c, err := lc.ListenPacket(context.Background(), "udp4", groupListenAddr(group))
-	if err != nil {
-		return nil, err
-	}
-	u := c.(*net.UDPConn)
-	_ = u.SetReadBuffer(receiveBuffer) // less is not an error
-	return u, nil
-}
 
 // sender writes datagrams. Which interface a multicast leaves through is a
 // property of the socket, hence the lock.
 type sender struct {
 	mu      sync.Mutex
-	conn    *net.UDPConn
-	packet  *ipv4.PacketConn
-	group   netip.AddrPort
 	seq     uint32
-	current int // index of the interface that is set
-	outlets []int
+	outlets []outlet
+	spoke   time.Time // to the group
 	buf     [headerSize + maxDatagram]byte
 }
 
-func (s *sender) open(c *net.UDPConn, group netip.AddrPort, ttl int) error {
-	s.conn, s.packet, s.group = c, ipv4.NewPacketConn(c), group
-	if err := s.packet.SetMulticastTTL(ttl); err != nil {
-		return err
-	}
-	_ = c.SetReadBuffer(receiveBuffer)
-	return s.packet.SetMulticastLoopback(true)
+// silent is how long nothing was sent to the group.
+func (s *sender) silent(now time.Time) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return now.Sub(s.spoke)
 }
 
 // datagram makes the bytes of the next one, in buf.
@@ -69,8 +44,8 @@ func (t *Transport) header(kind byte, seq uint32) header {
 }
 
 // Multicast implements transport.Transport. The datagram leaves through every
-// interface that is used; an error other than for its size says that it could
-// leave through none.
+// interface that is used, and goes to the nodes that are reached by unicast; an
+// error other than for its size says that it could leave by no way.
 func (t *Transport) Multicast(frame []byte) error {
 	if err := t.usable(); err != nil {
 		return err
@@ -78,39 +53,50 @@ func (t *Transport) Multicast(frame []byte) error {
 	if len(frame) > maxDatagram {
 		return &transport.TooLargeError{Size: len(frame), Limit: maxDatagram}
 	}
-	s := &t.sender
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	t.sender.mu.Lock()
+	defer t.sender.mu.Unlock()
 	b := t.datagram(frame)
+	err := t.multicast(b)
+	for _, to := range t.seeds.list() {
+		if t.write(to, b) == nil {
+			err = nil
+		}
+	}
+	return err
+}
+
+// toGroup sends b to the group by multicast.
+func (t *Transport) toGroup(b []byte) error {
+	t.sender.mu.Lock()
+	defer t.sender.mu.Unlock()
+	return t.multicast(b)
+}
+
+// multicast sends b through every interface, under the lock.
+func (t *Transport) multicast(b []byte) error {
+	s := &t.sender
+	s.spoke = time.Now()
 	s.outlets = t.networks.outlets(s.outlets[:0])
 	failed := errNoInterface
 	sent := false
-	for _, index := range s.outlets {
-		err := s.through(index, b)
-		t.networks.sent(index, err)
-		if err == nil {
-			sent = true
-		} else {
-			failed = err
+	for _, o := range s.outlets {
+		for _, f := range t.families {
+			if f.six != o.six {
+				continue
+			}
+			err := f.through(o.index, b)
+			t.networks.sent(o, err)
+			if err == nil {
+				sent = true
+			} else {
+				failed = err
+			}
 		}
 	}
 	if sent {
 		return nil
 	}
 	return t.sendError("multicast", failed)
-}
-
-// through sends b to the group through one interface.
-func (s *sender) through(index int, b []byte) error {
-	if s.current != index {
-		s.current = 0
-		if err := s.packet.SetMulticastInterface(&net.Interface{Index: index}); err != nil {
-			return err
-		}
-		s.current = index
-	}
-	_, err := s.conn.WriteToUDPAddrPort(b, s.group)
-	return err
 }
 
 // Unicast implements transport.Transport.
@@ -121,13 +107,46 @@ func (t *Transport) Unicast(to netip.AddrPort, frame []byte) error {
 	if len(frame) > maxDatagram {
 		return &transport.TooLargeError{Size: len(frame), Limit: maxDatagram}
 	}
-	s := &t.sender
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, err := s.conn.WriteToUDPAddrPort(t.datagram(frame), to); err != nil {
+	t.sender.mu.Lock()
+	defer t.sender.mu.Unlock()
+	if err := t.write(t.roster.routeTo(plain(to)), t.datagram(frame)); err != nil {
 		return t.sendError("send to "+to.String(), err)
 	}
 	return nil
+}
+
+// errFamily is what becomes of a packet to a family that the host, or
+// Config.Listen, does not have.
+var errFamily = errors.New("no socket of that family")
+
+// write sends b to an address. One that is link-local and says not on which
+// link is tried on all.
+func (t *Transport) write(to netip.AddrPort, b []byte) error {
+	failed := errFamily
+	for _, f := range t.families {
+		if f.six != to.Addr().Is6() {
+			continue
+		}
+		for _, at := range t.zoned(to) {
+			if _, failed = f.udp.WriteToUDPAddrPort(b, at); failed != nil && len(t.zoned(to)) == 1 {
+				return failed
+			}
+		}
+	}
+	return failed
+}
+
+// zoned returns an address with every zone that it may be in.
+func (t *Transport) zoned(to netip.AddrPort) []netip.AddrPort {
+	a := to.Addr()
+	if !a.Is6() || !a.IsLinkLocalUnicast() || a.Zone() != "" {
+		return []netip.AddrPort{to}
+	}
+	var all []netip.AddrPort
+	for _, zone := range t.networks.zones(a) {
+		all = append(all, netip.AddrPortFrom(a.WithZone(zone), to.Port()))
+	}
+	return all
 }
 
 // sendError is the error for a datagram that could not leave.
@@ -138,11 +157,33 @@ func (t *Transport) sendError(op string, err error) error {
 	return &transport.NetworkError{Op: op, Err: err}
 }
 
+// way is how a packet came: 0 is the node's own endpoint, and above that is
+// the index of an interface by which it came to the group, with the family.
+type way struct {
+	index     int
+	six       bool
+	multicast bool
+}
+
+// bit is the way's place in a set. Ways that share one only blur a count.
+func (w way) bit() uint64 {
+	n := w.index << 2
+	if w.six {
+		n |= 1
+	}
+	if w.multicast {
+		n |= 2
+	}
+	return 1 << (n & 63)
+}
+
 // receive hands over the datagrams that arrive at a socket.
-func (t *Transport) receive(c *net.UDPConn) {
+func (t *Transport) receive(f *family, c *net.UDPConn) {
 	buf := make([]byte, headerSize+maxDatagram+1)
+	oob := make([]byte, 128)
+	w := way{six: f.six, multicast: c == f.multicast}
 	for {
-		n, from, err := c.ReadFromUDPAddrPort(buf)
+		n, oobn, _, from, err := c.ReadMsgUDPAddrPort(buf, oob)
 		switch {
 		case t.ctx.Err() != nil:
 			return
@@ -158,31 +199,97 @@ func (t *Transport) receive(c *net.UDPConn) {
 			}
 			continue
 		}
-		t.arrived(buf[:n], from)
+		if w.multicast {
+			w.index = f.arrivedAt(oob[:oobn])
+		}
+		t.arrived(buf[:n], netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), w)
 	}
 }
 
-// arrived takes one datagram.
-func (t *Transport) arrived(b []byte, from netip.AddrPort) {
+// arrived takes one packet.
+func (t *Transport) arrived(b []byte, from netip.AddrPort, w way) {
 	if len(b) > headerSize+maxDatagram {
 		t.drops.count(dropOversize)
 		return
 	}
-	h, err := parseHeader(b, kindDatagram, t.label)
+	if len(b) > 3 && b[3] == kindRefusal {
+		t.rejected(b, from)
+		return
+	}
+	h, err := parseHeader(b, datagramKinds, t.label)
+	body := b[min(len(b), headerSize):]
+	var p ping
+	if err == nil {
+		p, err = parseBody(h.kind, body)
+	}
 	if err != nil {
 		t.drops.refused(err)
+		t.strange(b, from, err)
 		return
 	}
+	now := time.Now()
 	if h.instance == t.instance {
+		t.echo(h, p, from, w, now)
 		return
 	}
-	if !t.recent.add(h.instance, h.seq) {
-		t.drops.count(dropDuplicate)
-		return
+	local := from.Addr().IsLoopback() || from.Addr().IsUnspecified() ||
+		t.networks.own(from.Addr()) && t.networks.own(h.endpoint.Addr())
+	peer := t.roster.hear(h, from, local, now)
+	if w.multicast {
+		v := voiceRemote
+		if local {
+			v = voiceHere
+		}
+		t.networks.heard(w.index, v, from.Addr(), now)
 	}
-	frame := make([]byte, len(b)-headerSize)
-	copy(frame, b[headerSize:])
-	t.handler.Handle(transport.Event{Kind: transport.Datagram, Peer: h.peer(from.Addr(), from.Port()), Frame: frame})
+	switch h.kind {
+	case kindDatagram:
+		switch t.recent.add(h.instance, h.seq, w) {
+		case again:
+			t.drops.count(dropDuplicate)
+		case fresh:
+			frame := make([]byte, len(body))
+			copy(frame, body)
+			t.handler.Handle(transport.Event{Kind: transport.Datagram, Peer: peer, Frame: frame})
+		}
+	case kindPing:
+		t.pinged(h, p, from)
+	case kindPong:
+		if t.seeds.answered(h, p.token, from, now) {
+			t.seeds.learn(t, p.known)
+		}
+		t.probe.pong(h, p, from, w)
+	}
+}
+
+// The kinds that a datagram can be, besides a refusal.
+const datagramKinds = string(kindDatagram) + string(kindBeacon) + string(kindPing) + string(kindPong)
+
+// parseBody checks what follows a header, and reads it if it is a ping or pong.
+func parseBody(kind byte, b []byte) (ping, error) {
+	switch {
+	case kind == kindPing:
+		return parsePing(b, pingFlags)
+	case kind == kindPong:
+		return parsePing(b, byte(triedTimeout))
+	case kind == kindBeacon && len(b) > 0:
+		return ping{}, errMalformed
+	}
+	return ping{}, nil
+}
+
+// echo takes an own packet, which says that multicast works on this host, or
+// that a seed is this node itself.
+func (t *Transport) echo(h header, p ping, from netip.AddrPort, w way, now time.Time) {
+	switch {
+	case w.multicast:
+		t.networks.heard(w.index, voiceOwn, from.Addr(), now)
+		if h.kind == kindPing {
+			t.probe.echo(p, w)
+		}
+	case h.kind == kindPing:
+		t.seeds.isSelf(p.token)
+	}
 }
 
 // remembered is how many datagrams are known again.
@@ -192,8 +299,8 @@ const remembered = 4096
 // number can do no more than keep out one datagram.
 type recent struct {
 	mu   sync.Mutex
-	seen map[packetID]struct{}
-	ring []packetID // those seen, the oldest at next once it is full
+	seen map[packetID]uint64 // the ways it came
+	ring []packetID          // those seen, the oldest at next once it is full
 	next int
 }
 
@@ -202,24 +309,37 @@ type packetID struct {
 	seq      uint32
 }
 
-// add returns whether a datagram is new.
-func (r *recent) add(instance uint64, seq uint32) bool {
+// novelty is whether a datagram came before.
+type novelty int
+
+const (
+	fresh  novelty = iota // no
+	copied                // yes, by another way, as it should: its sender uses them all
+	again                 // yes, by the same way
+)
+
+// add notes a datagram.
+func (r *recent) add(instance uint64, seq uint32, w way) novelty {
 	id := packetID{instance, seq}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.seen == nil {
-		r.seen = make(map[packetID]struct{}, remembered)
+		r.seen = make(map[packetID]uint64, remembered)
 	}
-	if _, old := r.seen[id]; old {
-		return false
+	if ways, old := r.seen[id]; old {
+		if ways&w.bit() != 0 {
+			return again
+		}
+		r.seen[id] = ways | w.bit()
+		return copied
 	}
-	r.seen[id] = struct{}{}
+	r.seen[id] = w.bit()
 	if len(r.ring) < remembered {
 		r.ring = append(r.ring, id)
-		return true
+		return fresh
 	}
 	delete(r.seen, r.ring[r.next])
 	r.ring[r.next] = id
 	r.next = (r.next + 1) % remembered
-	return true
+	return fresh
 }

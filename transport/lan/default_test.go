@@ -2,7 +2,6 @@ package lan_test
 
 import (
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -29,14 +28,10 @@ func TestDefaultInterfaces(t *testing.T) {
 	require.NoError(t, b.Stream(a.Addr(), []byte("s")))
 	r.expect(transport.Up, b.Addr(), 0)
 	r.expect(transport.Frame, b.Addr(), 0)
-	// The same packet through several interfaces counts once.
-	used := uint64(0)
-	for _, i := range a.Interfaces() {
-		if i.Used {
-			used++
-		}
-	}
-	require.Eventually(t, func() bool { return a.Drops()["duplicate"] == 20*(used-1) }, wait, time.Millisecond)
+	// The same packet through several interfaces counts once, and is no fault.
+	require.NoError(t, b.Unicast(a.Addr(), nil))
+	r.expect(transport.Datagram, b.Addr(), 0)
+	require.Empty(t, a.Drops())
 	require.Empty(t, r.c)
 }
 

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/netip"
-	"strconv"
+	"strings"
 
 	"github.com/seed-885536be/p2p/transport"
 )
@@ -17,8 +17,12 @@ const (
 	maxVersion = 1
 )
 
-// headerSize is the length of the header in bytes.
-const headerSize = 32
+// headerSize is the length of the header in bytes, and prefixSize the length of
+// its beginning, which is the same in every version.
+const (
+	headerSize = 44
+	prefixSize = 16
+)
 
 // What this transport takes. With the headers of this package, UDP and IP a
 // datagram is below 1280 bytes, which no network fragments.
@@ -30,23 +34,29 @@ const (
 // What follows a header.
 const (
 	kindDatagram = 'd' // one frame, until the end of the packet
-	kindHello    = 'h' // frames, each after its length in 4 bytes, until the end of the stream
+	kindHello    = 'h' // on a stream: frames, each after its length in 4 bytes, until the end
+	kindTry      = 't' // on a stream: nothing; it is answered like a hello, and closed
+	kindBeacon   = 'b' // nothing: the sender is here
+	kindPing     = 'q' // a ping, which see
+	kindPong     = 'a' // a pong
+	kindRefusal  = 'r' // nothing, and of the header only the prefix
 )
 
 // header begins every datagram, and each direction of every TCP connection.
 //
 //	offset  length  field
 //	0       3       "p2p"
-//	3       1       kind: 'd' or 'h'
+//	3       1       kind, a letter
 //	4       1       the lowest version of the wire format that the sender speaks
-//	5       1       the highest; the rest is as both sides' highest common version says
+//	5       1       the highest
 //	6       2       port of the sender's endpoint
 //	8       8       label of the group
 //	16      8       instance: random, one for each run of a transport
-//	24      4       number of the datagram, for each instance; 0 in a hello
-//	28      4       IPv4 address of the sender's endpoint
+//	24      4       number of the datagram, for each instance; 0 but in a 'd'
+//	28      16      address of the sender's endpoint, ::ffff:a.b.c.d if it is an IPv4 one
 //
-// Numbers are big-endian.
+// Numbers are big-endian. The first 16 bytes are the same in every version; the
+// rest is as the highest version says that both sides speak.
 type header struct {
 	kind     byte
 	min, max byte
@@ -67,36 +77,30 @@ func labelOf(group netip.AddrPort, name string) label {
 
 // append adds the header's bytes to b.
 func (h header) append(b []byte) []byte {
-	b = append(b, 'p', '2', 'p', h.kind, h.min, h.max)
-	b = binary.BigEndian.AppendUint16(b, h.endpoint.Port())
-	b = append(b, h.label[:]...)
+	b = h.appendPrefix(b)
 	b = binary.BigEndian.AppendUint64(b, h.instance)
 	b = binary.BigEndian.AppendUint32(b, h.seq)
-	var ip [4]byte
-	if a := h.endpoint.Addr(); a.Is4() {
-		ip = a.As4()
-	}
+	ip := h.endpoint.Addr().As16()
 	return append(b, ip[:]...)
 }
 
-// Why a header is refused, besides a versionError.
+func (h header) appendPrefix(b []byte) []byte {
+	b = append(b, 'p', '2', 'p', h.kind, h.min, h.max)
+	b = binary.BigEndian.AppendUint16(b, h.endpoint.Port())
+	return append(b, h.label[:]...)
+}
+
+// Why a header is refused, besides a *transport.VersionError.
 var (
 	errMalformed = errors.New("lan: not a packet of this protocol")
 	errForeign   = errors.New("lan: a packet of another group")
 )
 
-// versionError says that two sides have no version of the wire format in common.
-type versionError struct{ min, max byte }
-
-func (e *versionError) Error() string {
-	return "lan: the peer speaks versions " + strconv.Itoa(int(e.min)) + " to " + strconv.Itoa(int(e.max)) + " of the wire format"
-}
-
-// parseHeader reads the header of one kind from the beginning of b and checks
-// that it is meant for a group. The version is checked before whatever may
-// differ between versions.
-func parseHeader(b []byte, kind byte, group label) (header, error) {
-	if len(b) < 6 || b[0] != 'p' || b[1] != '2' || b[2] != 'p' || b[3] != kind {
+// parseHeader reads a header of one of some kinds from the beginning of b and
+// checks that it is meant for a group. The version is checked before whatever
+// may differ between versions.
+func parseHeader(b []byte, kinds string, group label) (header, error) {
+	if len(b) < 6 || string(b[:3]) != "p2p" {
 		return header{}, errMalformed
 	}
 	h := header{kind: b[3], min: b[4], max: b[5]}
@@ -104,8 +108,8 @@ func parseHeader(b []byte, kind byte, group label) (header, error) {
 	case h.min == 0 || h.min > h.max:
 		return header{}, errMalformed
 	case h.min > maxVersion || h.max < minVersion:
-		return header{}, &versionError{h.min, h.max}
-	case len(b) < headerSize:
+		return header{}, &transport.VersionError{Min: h.min, Max: h.max, OwnMin: minVersion, OwnMax: maxVersion}
+	case strings.IndexByte(kinds, h.kind) < 0 || len(b) < headerSize:
 		return header{}, errMalformed
 	}
 	h.label = label(b[8:16])
@@ -114,24 +118,17 @@ func parseHeader(b []byte, kind byte, group label) (header, error) {
 	}
 	h.instance = binary.BigEndian.Uint64(b[16:])
 	h.seq = binary.BigEndian.Uint32(b[24:])
-	h.endpoint = netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[28:32])), binary.BigEndian.Uint16(b[6:]))
-	if h.endpoint.Port() == 0 || h.endpoint.Addr().IsUnspecified() || h.endpoint.Addr().IsMulticast() {
+	ip := netip.AddrFrom16([16]byte(b[28:44])).Unmap()
+	h.endpoint = netip.AddrPortFrom(ip, binary.BigEndian.Uint16(b[6:]))
+	if h.endpoint.Port() == 0 || ip.IsUnspecified() || ip.IsMulticast() {
 		return header{}, errMalformed
 	}
 	return h, nil
 }
 
-// peer returns the endpoint at which the sender of a header is reached, given
-// the address its packet came from and its port. That address has been seen to
-// be true, so it decides, and nobody can pose as another host. Only for a
-// packet from this host itself, whose source may be a loopback address or even
-// none, because of the interface, does the header decide: so a node here is
-// known by the same endpoint as everywhere else.
-func (h header) peer(from netip.Addr, port uint16) netip.AddrPort {
-	if from = from.Unmap(); from.IsLoopback() || from.IsUnspecified() {
-		from = h.endpoint.Addr()
-	}
-	return netip.AddrPortFrom(from, port)
+// sameGroup tells whether a packet of whatever version is of a group.
+func sameGroup(b []byte, group label) bool {
+	return len(b) >= prefixSize && label(b[8:16]) == group
 }
 
 // lengthSize is the length of the number before each frame of a stream.

@@ -63,7 +63,7 @@ func header(c lan.Config, kind byte, at netip.AddrPort, instance uint64, seq uin
 	b = append(b, lan.Label(c)...)
 	b = binary.BigEndian.AppendUint64(b, instance)
 	b = binary.BigEndian.AppendUint32(b, seq)
-	ip := at.Addr().As4()
+	ip := at.Addr().As16()
 	return append(b, ip[:]...)
 }
 
@@ -95,7 +95,7 @@ func connect(t *testing.T, to netip.AddrPort, b []byte) net.Conn {
 // answered reads the hello of a node.
 func answered(t *testing.T, c net.Conn) {
 	t.Helper()
-	var b [32]byte
+	var b [44]byte
 	_, err := io.ReadFull(c, b[:])
 	require.NoError(t, err)
 	require.Equal(t, "p2ph", string(b[:4]))
@@ -157,11 +157,12 @@ func TestHostileDatagrams(t *testing.T) {
 
 	send(good(1))
 	drops(t, a, map[string]uint64{"duplicate": 1})
-	send(nil, []byte("x"), good(2)[:31], change(2, 0, 'q'), change(2, 3, 'h'), change(2, 4, 0), bytes.Repeat([]byte{0xff}, 100))
+	send(nil, []byte("x"), good(2)[:43], change(2, 0, 'q'), change(2, 3, 'h'), change(2, 4, 0), bytes.Repeat([]byte{0xff}, 100))
 	drops(t, a, map[string]uint64{"duplicate": 1, "malformed": 7})
 	later := change(2, 5, 9)
 	later[4] = 2
 	send(later, later[:6])
+	require.Equal(t, &transport.VersionError{Min: 2, Max: 9, OwnMin: 1, OwnMax: 1}, ra.expect(transport.Stranger, at, 0).Err)
 	drops(t, a, map[string]uint64{"duplicate": 1, "malformed": 7, "version": 2})
 	other := c
 	other.Name = "another group"

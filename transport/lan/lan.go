@@ -1,5 +1,5 @@
 // Package lan is a transport for a local network: UDP multicast to the group,
-// UDP to one node, and a TCP stream to each peer.
+// UDP to one node, and a TCP stream to each peer, by IPv4 and by IPv6.
 //
 // A program needs to know nothing but the group's multicast address, and not
 // even that if it is the default one. Any number of programs on a host, and of
@@ -8,19 +8,56 @@
 //
 // # Endpoints
 //
-// A transport has a port of its own, the same one for UDP and TCP. All its
-// datagrams are sent from it, so that the source of a packet is an endpoint
-// that can be answered. Multicast is received on a socket that all programs on
-// the host share.
+// A transport has a port of its own, the same one for UDP and TCP, IPv4 and
+// IPv6. All its datagrams are sent from it, so that the source of a packet can
+// be answered. Multicast is received on sockets that all programs on the host
+// share.
+//
+// A node has one endpoint, its name: an IPv4 address if it has one, and else an
+// IPv6 one, with its port. It stands in every packet, and the Handler knows the
+// node by it, whichever way the packet came: by IPv4 or IPv6, over one interface
+// or another. Beside the name the addresses that the node's packets came from
+// are remembered, and what is sent to the name goes there. So a node without
+// IPv4 reaches one whose name is an IPv4 address; and a node that lies about its
+// endpoint gets what is meant for it and nothing else. A name has no zone, even
+// if it is a link-local address: the interface by which the node was heard is a
+// part of what is remembered.
+//
+// When the host has lost the address, Addr changes. Connections from there are
+// closed and dialed again, and others go on to know the node by the name that
+// they know, until they use the new one.
+//
+// # Both families
+//
+// A packet to the group goes to the IPv4 group and to the IPv6 group that is
+// derived from it: ff15:: with the IPv4 address as its last four bytes,
+// ff15::efff:4d0c for the default (transient and of the site, as 239.255.0.0/16
+// is; RFC 4291, RFC 3307). It arrives once, and what came besides by other ways
+// is no more than that. A host that has one family only is no error. On the
+// loopback interface IPv4 alone is used if there is any.
 //
 // # Interfaces
 //
 // Unless told otherwise a transport uses every interface that is up, has an
-// IPv4 address and does multicast, and the loopback interface. It leaves out
+// address and does multicast, and the loopback interface. It leaves out
 // point-to-point links, and bridges and virtual interfaces of containers and
 // virtual machines, unless such an interface is named or is the only one. With
 // no network it uses the loopback interface alone. The list is read again
 // every five seconds. Interfaces tells which ones are used and why not.
+//
+// A node sends a beacon to the group when it has sent nothing else for five
+// seconds; in a group of more than 16, less often. If for ten seconds nothing
+// but its own packets came by multicast through an interface, or not even
+// those, Warnings says so.
+//
+// # Networks without multicast
+//
+// Config.Peers names nodes that are reached by unicast. A node with such seeds
+// asks them for the endpoints they know, and asks those, too; all that answer
+// get by unicast what it sends to the group, and send it theirs. So one seed
+// that is there is enough, and nodes for which multicast works are in one group
+// with others for which it does not. Up to 256 nodes are reached this way. A
+// node that is to be a seed needs a fixed port, see Config.Listen.
 //
 // # Streams
 //
@@ -37,7 +74,8 @@
 // What is queued when a Down is reported is lost; what is queued later is for
 // the next connection. Attempts to connect to one peer that follow each other
 // closely are spaced, from the fourth on, by 50 ms up to a second; frames wait
-// meanwhile.
+// meanwhile. An attempt tries the addresses by which the peer was heard, one
+// more every 250 ms.
 //
 // A connection counts once both sides have sent a header for the same group. An
 // endpoint that answers with anything else is reported as Refused, because the
@@ -50,7 +88,31 @@
 // Connections that do not say hello are closed after two seconds; there are at
 // most 256 of them, and the oldest makes room for a new one. A peer that breaks
 // the protocol loses its connection. There are at most 4096 peers that connected
-// by themselves, and four connections with each.
+// by themselves, and four connections with each; 4096 nodes are remembered with
+// four addresses each, and the one not heard for longest makes room.
+//
+// Anybody on the network can send what a node would. Nothing that this package
+// answers is larger than what it answers, and all of it is limited: pings to 8 a
+// second for each source and 64 in all, refusals and reports of strangers to one
+// a second for each source and 16 in all.
+//
+// # Goroutines
+//
+// For each family one reads the endpoint, one the group, and one accepts
+// connections; one tends the interfaces and one the seeds. Each connection that
+// has not said hello has one, each peer has one that dials and writes, and each
+// of its connections one that reads. Dials and tries that are under way have
+// one for each address. All have ended when Close returns.
+//
+// # Systems
+//
+// It runs on Linux, macOS, the BSDs and Windows. Only Linux tells the kernel to
+// give up a peer that acknowledges nothing; elsewhere deadlines do. On Linux a
+// socket hears only the groups that it joined itself; elsewhere it hears those
+// that others on the host joined, and the label sorts them out. Windows binds to
+// no group's address, for the same reason without effect, and does not tell
+// through which interface a packet came: there the warning of an interface
+// without multicast is given for all or for none.
 package lan
 
 import (
@@ -58,15 +120,12 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/net/ipv4"
 
 	"github.com/seed-885536be/p2p/transport"
 	"github.com/seed-885536be/p2p/transport/internal/redial"
@@ -75,6 +134,8 @@ import (
 var (
 	_ transport.Transport = (*Transport)(nil)
 	_ transport.Reporter  = (*Transport)(nil)
+	_ transport.Refuser   = (*Transport)(nil)
+	_ transport.Warner    = (*Transport)(nil)
 )
 
 // DefaultGroup is the multicast address and port used if Config names none. It
@@ -86,17 +147,28 @@ type Config struct {
 	// Group is the IPv4 multicast address and port of the group. If empty, it
 	// is DefaultGroup.
 	Group string
+	// Group6 is the IPv6 multicast address of the group, at the same port: of
+	// the link, as ff12::7712, or of anything wider. If empty, it is derived
+	// from Group as the package comment says; "none" does without IPv6. It must
+	// be the same at all nodes.
+	Group6 string
+	// Peers are the endpoints, as "address:port", of up to 64 nodes that are to
+	// be reached by unicast, where multicast does not go. See the package
+	// comment. The default is none.
+	Peers []string
 	// Name tells groups apart that have the same address: nodes with different
 	// names do not hear each other. It is not a secret. The default is no name.
 	Name string
-	// Interfaces names the interfaces to use, and no others. If empty, they are
+	// Interfaces names the interfaces to use, and no others, each by its name or
+	// by one of its addresses, which then stands for it. If empty, they are
 	// chosen as the package comment says.
 	Interfaces []string
-	// Listen is the node's own endpoint, as "host:port" with either part left
-	// out. The default is any address and a free port.
+	// Listen is the node's own endpoint, as "address:port" with either part left
+	// out. The default is any address and a free port. With an address, the node
+	// has only the family of that address.
 	Listen string
-	// TTL is how many routers a multicast packet may pass, less one. If zero,
-	// it is 1: the packet stays on the local network.
+	// TTL is how many routers a multicast packet may pass, less one; for IPv6 it
+	// is the hop limit. If zero, it is 1: the packet stays on the local network.
 	TTL int
 	// Queue is how many bytes of frames to one peer are kept before Stream
 	// returns transport.ErrFull; one frame is always taken. If zero, it is
@@ -130,19 +202,24 @@ const (
 type Transport struct {
 	cfg      Config
 	group    netip.AddrPort
+	group6   netip.AddrPort // invalid: no IPv6
 	label    label
 	instance uint64
 	handler  transport.Handler
+	probe    *probe // of a Check; else nil
 
-	udp       *net.UDPConn // the node's endpoint, and the source of all datagrams
-	multicast *net.UDPConn // receives what is sent to the group
-	tcp       *net.TCPListener
-	addr      atomic.Pointer[netip.AddrPort]
-	networks  networks
-	sender    sender
-	recent    recent
-	redial    redial.Table
-	drops     drops
+	host     string    // of Config.Listen, or loopback; empty: any
+	families []*family // those that the host has
+	addr     atomic.Pointer[netip.AddrPort]
+	networks networks
+	sender   sender
+	recent   recent
+	roster   roster
+	seeds    seeds
+	redial   redial.Table
+	drops    drops
+
+	answers, refusals, strangers *limiter
 
 	ctx    context.Context // until Close
 	cancel context.CancelFunc
@@ -162,7 +239,9 @@ func New(c Config) *Transport {
 	c.TTL = cmp.Or(c.TTL, 1)
 	c.Queue = cmp.Or(c.Queue, 1<<20)
 	c.DialTimeout = cmp.Or(c.DialTimeout, time.Second)
+	c.Listen = cmp.Or(c.Listen, ":0")
 	t := &Transport{cfg: c, links: make(map[netip.AddrPort]*link), hung: make(map[*link]struct{})}
+	t.answers, t.refusals, t.strangers = newLimiter(8, 64), newLimiter(1, 16), newLimiter(1, 16)
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	return t
 }
@@ -181,6 +260,23 @@ func (t *Transport) configure() error {
 	}
 	if t.cfg.DialTimeout < 0 {
 		return fmt.Errorf("lan: dial timeout %v", t.cfg.DialTimeout)
+	}
+	six := group6(group.Addr())
+	switch t.cfg.Group6 {
+	case "":
+	case "none":
+		six = netip.Addr{}
+	default:
+		six, err = netip.ParseAddr(t.cfg.Group6)
+		if err != nil || !six.Is6() || six.Is4In6() || !six.IsMulticast() || six.IsInterfaceLocalMulticast() || six.Zone() != "" {
+			return fmt.Errorf("lan: group %q is not an IPv6 multicast address", t.cfg.Group6)
+		}
+	}
+	if six.IsValid() {
+		t.group6 = netip.AddrPortFrom(six, group.Port())
+	}
+	if err := t.seeds.configure(t.cfg.Peers); err != nil {
+		return err
 	}
 	t.group, t.label = group, labelOf(group, t.cfg.Name)
 	var b [8]byte
@@ -203,7 +299,7 @@ func (t *Transport) Open(h transport.Handler) (err error) {
 	defer func() {
 		if err != nil {
 			t.closeSockets()
-			t.udp, t.tcp, t.multicast = nil, nil, nil
+			t.families = nil
 		}
 	}()
 	t.handler = h
@@ -213,64 +309,32 @@ func (t *Transport) Open(h transport.Handler) (err error) {
 	if err := t.bind(); err != nil {
 		return err
 	}
-	t.multicast, err = listenGroup(t.group)
-	if err != nil {
-		return &transport.NetworkError{Op: "listen to " + t.group.String(), Err: err}
+	for _, f := range t.families {
+		if err := f.listen(t.cfg.TTL); err != nil {
+			return &transport.NetworkError{Op: "listen to " + f.group.String(), Err: err}
+		}
 	}
-	if err := t.networks.join(ipv4.NewPacketConn(t.multicast), t.group.Addr()); err != nil {
+	if err := t.networks.join(t.families, time.Now()); err != nil {
 		return &transport.NetworkError{Op: "join " + t.group.Addr().String(), Err: err}
 	}
-	if err := t.sender.open(t.udp, t.group, t.cfg.TTL); err != nil {
-		return &transport.NetworkError{Op: "multicast", Err: err}
-	}
 	t.announce()
+	t.sender.spoke = time.Now()
 	t.open = true
-	t.wg.Go(func() { t.receive(t.udp) })
-	t.wg.Go(func() { t.receive(t.multicast) })
-	t.wg.Go(t.accept)
-	t.wg.Go(t.watch)
+	for _, f := range t.families {
+		t.wg.Go(func() { t.receive(f, f.udp) })
+		t.wg.Go(func() { t.receive(f, f.multicast) })
+		t.wg.Go(func() { t.accept(f.tcp) })
+	}
+	t.wg.Go(t.tend)
+	t.wg.Go(t.seek)
 	return nil
 }
 
-// bind opens the node's endpoint: one port for both protocols.
-func (t *Transport) bind() error {
-	host, port, err := net.SplitHostPort(cmp.Or(t.cfg.Listen, ":0"))
-	if err != nil {
-		return fmt.Errorf("lan: listen: %w", err)
-	}
-	if host == "" {
-		host = "0.0.0.0"
-		if len(t.cfg.Interfaces) > 0 && t.networks.onlyLoopback() {
-			host = "127.0.0.1"
-		}
-	}
-	lc := net.ListenConfig{KeepAliveConfig: keepAlive}
-	lc.SetMultipathTCP(false)
-	for try := 0; ; try++ {
-		l, err := lc.Listen(t.ctx, "tcp4", net.JoinHostPort(host, port))
-		if err != nil {
-			return &transport.NetworkError{Op: "listen", Err: err}
-		}
-		t.tcp = l.(*net.TCPListener)
-		at := t.tcp.Addr().(*net.TCPAddr)
-		if at.Port != int(t.group.Port()) || port != "0" {
-			t.udp, err = net.ListenUDP("udp4", &net.UDPAddr{IP: at.IP, Port: at.Port})
-			if err == nil {
-				return nil
-			}
-		}
-		t.tcp.Close()
-		// Another program may have the UDP port of the number that was free
-		// for TCP.
-		if port != "0" || try == 100 {
-			return &transport.NetworkError{Op: "listen", Err: err}
-		}
-	}
-}
-
 // Addr implements transport.Transport. It is the address of the first usable
-// interface that is not loopback, or 127.0.0.1, and the node's own port. It
-// changes only when that address is no longer one of the host's.
+// interface that is not loopback and has an IPv4 address, else an IPv6 address
+// that is more than link-local, else a link-local one, else loopback; and the
+// node's own port. It changes only when that address is no longer one of the
+// host's.
 func (t *Transport) Addr() netip.AddrPort {
 	if a := t.addr.Load(); a != nil {
 		return *a
@@ -280,11 +344,11 @@ func (t *Transport) Addr() netip.AddrPort {
 
 // announce sets Addr.
 func (t *Transport) announce() {
-	bound := t.udp.LocalAddr().(*net.UDPAddr).AddrPort()
-	ip := bound.Addr().Unmap()
+	bound := t.families[0].tcp.Addr().(*net.TCPAddr).AddrPort()
+	ip := bound.Addr().Unmap().WithZone("")
 	if ip.IsUnspecified() {
 		old := t.Addr().Addr()
-		if ip = t.networks.primary(); old.IsValid() && t.networks.has(old) && !old.IsLoopback() {
+		if ip = t.networks.primary(); old.IsValid() && t.networks.has(old) && !old.IsLoopback() && !(old.Is6() && ip.Is4()) {
 			ip = old
 		}
 	}
@@ -292,22 +356,8 @@ func (t *Transport) announce() {
 	t.addr.Store(&addr)
 }
 
-// watch keeps up with the host's interfaces.
-func (t *Transport) watch() {
-	ticker := time.NewTicker(scanPeriod)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-t.ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		// With no network at all the transport waits for one to come.
-		if t.networks.scan(t.cfg.Interfaces) == nil && t.networks.join(ipv4.NewPacketConn(t.multicast), t.group.Addr()) == nil {
-			t.announce()
-		}
-	}
-}
+// port is the node's own.
+func (t *Transport) port() uint16 { return t.families[0].port() }
 
 // usable returns ErrClosed unless the transport is open.
 func (t *Transport) usable() error {
@@ -372,14 +422,8 @@ func (t *Transport) finishHung() {
 }
 
 func (t *Transport) closeSockets() {
-	if t.tcp != nil {
-		t.tcp.Close()
-	}
-	if t.udp != nil {
-		t.udp.Close()
-	}
-	if t.multicast != nil {
-		t.multicast.Close()
+	for _, f := range t.families {
+		f.close()
 	}
 }
 
@@ -393,59 +437,4 @@ func (t *Transport) Group() string {
 		return t.cfg.Group
 	}
 	return t.cfg.Group + "/" + t.cfg.Name
-}
-
-// Drops implements transport.Reporter. The reasons are
-//
-//	malformed      not a packet or a stream of this protocol
-//	version        no version of the wire format in common
-//	foreign_group  another group's
-//	oversize       a datagram longer than any
-//	duplicate      a datagram that came before, through another interface as a rule
-//	no_hello       a connection that was silent for two seconds, or ended before it had said hello
-//	overflow       a connection closed because there were too many: that had not said hello, of the peer, or of all peers
-func (t *Transport) Drops() map[string]uint64 { return t.drops.report() }
-
-// drop is a reason to refuse a packet.
-type drop int
-
-const (
-	dropMalformed drop = iota
-	dropVersion
-	dropForeign
-	dropOversize
-	dropDuplicate
-	dropNoHello
-	dropOverflow
-	dropReasons
-)
-
-var dropNames = [dropReasons]string{"malformed", "version", "foreign_group", "oversize", "duplicate", "no_hello", "overflow"}
-
-// drops counts what was dropped.
-type drops [dropReasons]atomic.Uint64
-
-func (d *drops) count(why drop) { d[why].Add(1) }
-
-// refused counts a header that parseHeader refused.
-func (d *drops) refused(err error) {
-	var version *versionError
-	switch {
-	case errors.As(err, &version):
-		d.count(dropVersion)
-	case errors.Is(err, errForeign):
-		d.count(dropForeign)
-	default:
-		d.count(dropMalformed)
-	}
-}
-
-func (d *drops) report() map[string]uint64 {
-	m := make(map[string]uint64)
-	for i := range d {
-		if n := d[i].Load(); n > 0 {
-			m[dropNames[i]] = n
-		}
-	}
-	return m
 }

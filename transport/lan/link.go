@@ -53,7 +53,7 @@ func (t *Transport) Stream(to netip.AddrPort, frame []byte) error {
 		}
 		return &transport.TooLargeError{Size: len(frame), Limit: maxFrame}
 	}
-	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
+	to = plain(to)
 	for {
 		l, _ := t.link(to, nil)
 		if l == nil {
@@ -67,7 +67,7 @@ func (t *Transport) Stream(to netip.AddrPort, frame []byte) error {
 
 // Hangup implements transport.Transport.
 func (t *Transport) Hangup(peer netip.AddrPort) {
-	peer = netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port())
+	peer = plain(peer)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	l := t.links[peer]
@@ -267,6 +267,18 @@ func (l *link) abort() {
 	l.aborted = true
 	l.closeConns()
 	l.poke()
+}
+
+// abandon closes the connections from an address that the host has no longer,
+// which nothing can come to any more. The link dials again.
+func (l *link) abandon(own func(netip.Addr) bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c := range l.reading {
+		if !own(c.LocalAddr().(*net.TCPAddr).AddrPort().Addr()) {
+			c.Close()
+		}
+	}
 }
 
 // closeConns closes all connections, which ends their readers.

@@ -15,11 +15,18 @@ func groupListenAddr(group netip.AddrPort) string { return group.String() }
 
 // shareGroupPort lets several sockets have the port of the group, and each of
 // them hear only what it has joined itself.
-func shareGroupPort(_, _ string, c syscall.RawConn) error {
+func shareGroupPort(network, _ string, c syscall.RawConn) error {
 	var err error
 	if cerr := c.Control(func(fd uintptr) {
 		if err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err == nil {
-			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_MULTICAST_ALL, 0)
+			level, option := unix.IPPROTO_IP, unix.IP_MULTICAST_ALL
+			if network == "udp6" {
+				level, option = unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_ALL
+			}
+			// An old kernel does not know the option for IPv6.
+			if err = unix.SetsockoptInt(int(fd), level, option, 0); err == unix.ENOPROTOOPT {
+				err = nil
+			}
 		}
 	}); cerr != nil {
 		return cerr

@@ -14,6 +14,16 @@ func isReset(err error) bool {
 	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.ECONNABORTED)
 }
 
+// noFamily tells whether an error says that the host does not have IPv4, or IPv6.
+func noFamily(err error) bool {
+	return errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EPROTONOSUPPORT)
+}
+
+// unreachable tells whether an error says that there is no way to an address.
+func unreachable(err error) bool {
+	return errors.Is(err, syscall.ENETUNREACH) || errors.Is(err, errFamily) || noFamily(err)
+}
+
 // isMessageSize tells whether a datagram was longer than the buffer, where that
 // is an error; elsewhere the rest is cut off.
 func isMessageSize(error) bool { return false }

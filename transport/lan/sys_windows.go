@@ -38,5 +38,15 @@ func isReset(err error) bool {
 	return errors.Is(err, windows.WSAECONNRESET) || errors.Is(err, windows.WSAECONNABORTED)
 }
 
+// noFamily tells whether an error says that the host does not have IPv4, or IPv6.
+func noFamily(err error) bool {
+	return errors.Is(err, windows.WSAEAFNOSUPPORT) || errors.Is(err, windows.WSAEADDRNOTAVAIL) || errors.Is(err, windows.WSAEPROTONOSUPPORT)
+}
+
+// unreachable tells whether an error says that there is no way to an address.
+func unreachable(err error) bool {
+	return errors.Is(err, windows.WSAENETUNREACH) || errors.Is(err, errFamily) || noFamily(err)
+}
+
 // isMessageSize tells whether a datagram was longer than the buffer.
 func isMessageSize(err error) bool { return errors.Is(err, windows.WSAEMSGSIZE) }

@@ -1,0 +1,173 @@
+package lan
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/seed-885536be/p2p/transport"
+)
+
+// noMulticast is the code of the one fault that is looked for.
+const noMulticast = "no_multicast"
+
+// ear is what was heard of the group on one interface.
+type ear struct {
+	own    time.Time // a packet of this node came back
+	here   time.Time // one of another node on this host came
+	remote time.Time // one of a node on another host came
+	deaf   string    // why it is thought that multicast does not work; else empty
+}
+
+// Times of hearing.
+const (
+	deafAfter    = 10 * time.Second
+	beaconPeriod = 5 * time.Second
+	// For so many nodes there is a beacon each beaconPeriod and node; if there
+	// are more, the period grows with them.
+	beaconNodes = 16
+)
+
+// voice is whose packet to the group was heard.
+type voice int
+
+const (
+	voiceOwn voice = iota
+	voiceHere
+	voiceRemote
+)
+
+// heard notes a packet to the group that came through an interface; 0 is one
+// that is not known, as on Windows.
+func (s *networks) heard(index int, v voice, from netip.Addr, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	from = from.Unmap().WithZone("")
+	for _, n := range s.all {
+		if !n.used {
+			continue
+		}
+		switch {
+		case index == n.index:
+		case index != 0:
+			continue
+		case v != voiceRemote && s.owns[from] != n.name:
+			continue
+		}
+		e := s.ear(n.index)
+		switch v {
+		case voiceOwn:
+			e.own = now
+		case voiceHere:
+			e.here = now
+		default:
+			e.remote, e.deaf = now, ""
+		}
+	}
+}
+
+func (s *networks) ear(index int) *ear {
+	e := s.ears[index]
+	if e == nil {
+		e = new(ear)
+		if s.ears == nil {
+			s.ears = make(map[int]*ear)
+		}
+		s.ears[index] = e
+	}
+	return e
+}
+
+// listen looks for interfaces on which multicast does not work. others says
+// that nodes on other hosts are heard, and patience for how long a node may be
+// silent.
+func (s *networks) listen(now time.Time, others bool, patience time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	within := func(t time.Time) bool { return !t.IsZero() && now.Sub(t) < patience }
+	multicast := false // it works on one interface at least
+	for _, e := range s.ears {
+		multicast = multicast || within(e.remote)
+	}
+	for _, n := range s.all {
+		var since time.Time
+		for _, six := range []bool{false, true} {
+			if t, ok := s.joined[outlet{n.index, six}]; ok && (since.IsZero() || t.Before(since)) {
+				since = t
+			}
+		}
+		if !n.used || since.IsZero() || now.Sub(since) < deafAfter {
+			continue
+		}
+		e := s.ear(n.index)
+		switch {
+		case !within(e.own):
+			e.deaf = "what is sent to the group on " + n.name + " does not come back: multicast is blocked on this host"
+		case n.loopback() || within(e.remote):
+			e.deaf = ""
+		case others && !multicast:
+			e.deaf = "nodes on other hosts are heard, but none by multicast on " + n.name + ": the network keeps it back"
+		case e.remote.IsZero() && !within(e.here) && !multicast:
+			e.deaf = "only this node is heard on " + n.name + ": it is alone there, or the network keeps multicast back"
+		default:
+			e.deaf = ""
+		}
+	}
+}
+
+func (s *networks) warnings() []transport.Warning {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var w []transport.Warning
+	for _, n := range s.all {
+		if e := s.ears[n.index]; n.used && e != nil && e.deaf != "" {
+			w = append(w, transport.Warning{Code: noMulticast, Interface: n.name, Text: e.deaf})
+		}
+	}
+	return w
+}
+
+// Warnings implements transport.Warner. The code is "no_multicast": for ten
+// seconds nothing but this node's own packets, or not even those, came from the
+// group through an interface.
+func (t *Transport) Warnings() []transport.Warning { return t.networks.warnings() }
+
+// tend keeps up with the host's interfaces, and lets the others know that this
+// node is there: by that all learn by which addresses it is reached, and whether
+// multicast works.
+func (t *Transport) tend() {
+	second := time.NewTicker(time.Second)
+	defer second.Stop()
+	scanned := time.Now()
+	for {
+		var now time.Time
+		select {
+		case <-t.ctx.Done():
+			return
+		case now = <-second.C:
+		}
+		if now.Sub(scanned) >= scanPeriod {
+			scanned = now
+			t.rescan(now)
+		}
+		period := beaconPeriod * time.Duration(1+t.roster.size()/beaconNodes)
+		if t.sender.silent(now) >= period {
+			_ = t.toGroup(t.header(kindBeacon, 0).append(nil))
+		}
+		patience := max(deafAfter, 3*period)
+		t.networks.listen(now, t.roster.remote(now.Add(-patience)), patience)
+	}
+}
+
+// rescan reads the list of interfaces again. With no network at all the
+// transport waits for one to come.
+func (t *Transport) rescan(now time.Time) {
+	if t.networks.scan(t.cfg.Interfaces) != nil || t.networks.join(t.families, now) != nil {
+		return
+	}
+	t.announce()
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for _, l := range t.links {
+		l.abandon(t.networks.own)
+	}
+}
