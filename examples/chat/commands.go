@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -33,6 +34,8 @@ func init() {
 		{"rooms", "", "the rooms of the history", (*line).listRooms},
 		{"history", "[n]", "the last n messages of the room (20)", (*line).history},
 		{"search", "words", "messages that contain these words", (*line).search},
+		{"more", "", "what was said before those that were listed last", (*line).listMore},
+		{"why", "m", "why a message stands where it stands: by its number or key", (*line).why},
 		{"digest", "", "the digest of your history, and who shares it", (*line).digest},
 		{"elect", "", "elect a coordinator now", (*line).elect},
 		{"clear", "", "clear the screen", (*line).clear},
@@ -208,8 +211,10 @@ func (l *line) listRooms(string) error {
 	return nil
 }
 
+const pageLen = 20 // messages
+
 func (l *line) history(arg string) error {
-	n := 20
+	n := pageLen
 	if arg != "" {
 		var err error
 		if n, err = strconv.Atoi(arg); err != nil || n < 1 {
@@ -219,36 +224,127 @@ func (l *line) history(arg string) error {
 	l.mu.Lock()
 	room := l.room
 	l.mu.Unlock()
-	l.list(l.node.History(room).Backwards(), n)
+	l.list(l.node.History(room).Backwards, n)
 	return nil
 }
 
 func (l *line) search(words string) error {
-	l.list(l.node.History("").Search(words), 20)
+	l.list(func() iter.Seq[p2pchat.Message] { return l.node.History("").Search(words) }, pageLen)
+	return nil
+}
+
+func (l *line) listMore(string) error {
+	l.mu.Lock()
+	more := l.more
+	l.mu.Unlock()
+	if more == nil {
+		return errors.New("there is nothing more: /history or /search first")
+	}
+	l.list(more, pageLen)
 	return nil
 }
 
 // list prints the first n of the messages, the newest of which comes first, in
-// the history's order.
-func (l *line) list(messages iter.Seq[p2pchat.Message], n int) {
+// the history's order, and takes note of where /more goes on.
+func (l *line) list(messages func() iter.Seq[p2pchat.Message], n int) {
 	var list []p2pchat.Message
-	for m := range messages {
-		if list = append(list, m); len(list) == n {
+	more := false
+	for m := range messages() {
+		if more = len(list) == n; more {
 			break
 		}
+		list = append(list, m)
 	}
-	slices.Reverse(list)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.more = nil
+	if more {
+		l.more = after(messages, list[n-1].ID)
+		l.printf("  … /more for what was said before")
+	}
 	if len(list) == 0 {
 		l.printf("  nothing")
 	}
-	for _, m := range list {
-		in := ""
-		if m.Room != l.room {
-			in = "[" + harmlessNick(m.Room) + "] "
+	for _, m := range slices.Backward(list) {
+		l.printf("  %s", l.listed(m))
+	}
+}
+
+// after is what comes after a message. Its place may have changed meanwhile.
+func after(messages func() iter.Seq[p2pchat.Message], last p2pchat.MessageID) func() iter.Seq[p2pchat.Message] {
+	return func() iter.Seq[p2pchat.Message] {
+		return func(yield func(p2pchat.Message) bool) {
+			found := false
+			for m := range messages() {
+				if found && !yield(m) {
+					return
+				}
+				found = found || m.ID == last
+			}
 		}
-		l.printf("  %6d  %s  %s%s", m.Pos+1, m.Sent.Local().Format(clock), in, said(m))
+	}
+}
+
+// listed is a message with its number in the history. l is locked.
+func (l *line) listed(m p2pchat.Message) string {
+	in := ""
+	if m.Room != l.room && !m.Dropped {
+		in = "[" + harmlessNick(m.Room) + "] "
+	}
+	return fmt.Sprintf("%6d  %s  %s%s", m.Pos+1, m.Sent.Local().Format(clock), in, said(m))
+}
+
+const whyShown = 5 // messages of each kind that /why lists
+
+func (l *line) why(arg string) error {
+	id, err := p2pchat.ParseMessageID(arg)
+	if err != nil {
+		n, err := strconv.ParseUint(strings.TrimPrefix(arg, "#"), 10, 64)
+		if err != nil || n < 1 {
+			return errors.New("usage: /why m, a number as /history shows it or a message's key")
+		}
+		for m := range l.node.History("").From(n - 1) {
+			id = m.ID
+			break
+		}
+	}
+	w, ok := l.node.Why(id)
+	if !ok {
+		return fmt.Errorf("there is no message %s", harmless(arg))
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.printf("  %s", l.listed(w.Message))
+	l.printf("  key         %s", w.ID)
+	l.printf("  height      %d: one more than that of the last its author had seen", w.Height)
+	l.printRefs("after", w.After)
+	l.printRefs("concurrent", w.Concurrent)
+	if len(w.Concurrent) > 0 {
+		l.printf("              nobody who wrote these had seen the others: height, time and hash order them")
+	}
+	switch {
+	case w.Own:
+		l.printf("  came        from you")
+	case w.Came.IsZero():
+		l.printf("  came        from the data directory")
+	default:
+		l.printf("  came        by %s at %s", show(w.Via), w.Came.Local().Format(clock))
+	}
+	return nil
+}
+
+func (l *line) printRefs(title string, ids []p2pchat.MessageID) {
+	for i, id := range ids {
+		if i == whyShown {
+			l.printf("              and %s", count(len(ids)-i, "other", "others"))
+			break
+		}
+		what := id.String()
+		if m, ok := l.node.Lookup(id); ok {
+			what = l.listed(m)
+		}
+		l.printf("  %-10s  %s", title, what)
+		title = ""
 	}
 }
 
@@ -267,8 +363,8 @@ func (l *line) elect(string) error {
 func (l *line) clear(string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.interactive {
-		fmt.Fprint(l.out, "\x1b[2J\x1b[H")
+	if l.term != nil {
+		l.term.clear()
 	}
 	return nil
 }
@@ -288,8 +384,9 @@ func (l *line) quit(string) error {
 func (l *line) help(string) error {
 	var lines []string
 	for _, s := range slashes {
-		lines = append(lines, strings.TrimRight(fmt.Sprintf("/%-8s %-6s %s", s.name, s.args, s.help), " "))
+		lines = append(lines, strings.TrimRight(fmt.Sprintf("/%-8s %-9s %s", s.name, s.args, s.help), " "))
 	}
-	l.print(append(lines, "anything else is sent to the room; //text sends a leading slash")...)
+	l.print(append(lines, "anything else is sent to the room; //text sends a leading slash",
+		"^ came late and belongs above; ~ is not held by all members yet")...)
 	return nil
 }

@@ -2,9 +2,11 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"slices"
 	"strings"
 	"sync"
@@ -22,32 +24,35 @@ const (
 	burstGap   = 150 * time.Millisecond // quiet that ends a burst
 	viewColumn = 72                     // where the view stands in a line
 	clock      = "15:04:05"
+
+	promptGap   = 250 * time.Millisecond // between two looks at the group's state for the prompt
+	progressGap = time.Second            // between two lines about the progress of joining
 )
 
 // line is the face for people: lines in, lines out.
 type line struct {
 	*session
-	settings    settings
-	in          io.Reader
-	err         io.Writer
-	echo        bool          // the terminal does not show what was typed: we do
-	interactive bool          // output is a terminal
-	welcomed    chan struct{} // closed when the person knows to be a member
+	settings settings
+	in       io.Reader
+	err      io.Writer
+	log      *redirect
+	welcomed chan struct{} // closed when the person knows to be a member
 
-	mu    sync.Mutex // guards all below, and the output
-	out   io.Writer
-	room  string          // where text goes
-	rooms map[string]bool // that are shown
-	burst burst
+	mu       sync.Mutex // guards all below, and the output
+	out      io.Writer
+	term     *terminal       // nil if input or output is no terminal that could be
+	room     string          // where text goes
+	rooms    map[string]bool // that are shown
+	burst    burst
+	more     func() iter.Seq[p2pchat.Message] // what /more goes on with, the newest first
+	progress time.Time                        // when the progress of joining was shown last
 }
 
-func newLine(s *session, set settings, in io.Reader, out, err io.Writer) *line {
-	l := &line{
-		session: s, settings: set, in: in, out: out, err: err,
-		echo: !isTerminal(in), interactive: isTerminal(out),
+func newLine(s *session, set settings, log *redirect, in io.Reader, out, err io.Writer) *line {
+	return &line{
+		session: s, settings: set, log: log, in: in, out: out, err: err,
 		welcomed: make(chan struct{}), room: set.room, rooms: map[string]bool{set.room: true},
 	}
-	return l
 }
 
 func isTerminal(f any) bool {
@@ -93,6 +98,7 @@ func notation(v p2pchat.View) string {
 func (l *line) opened() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.openTerminal()
 	s := l.node.Status()
 	security := "open (no passphrase)"
 	if s.Sealed {
@@ -121,6 +127,51 @@ func (l *line) opened() {
 	}
 }
 
+// openTerminal gives a person at a terminal a prompt, for as long as the session
+// goes on. l is locked.
+func (l *line) openTerminal() {
+	if l.ctx.Err() != nil {
+		return
+	}
+	t := openTerminal(l.in, l.out, l.completer)
+	if t == nil {
+		return
+	}
+	l.term, l.out = t, t
+	l.setRestore(t.close)
+	if isTerminal(l.err) {
+		l.log.to(t) // or it would be written across the prompt
+	}
+	go func() {
+		defer l.protect()
+		<-l.ctx.Done()
+		t.close()
+	}()
+	go func() {
+		defer l.protect()
+		l.keepPrompt(t)
+	}()
+}
+
+// keepPrompt keeps the prompt up to date.
+func (l *line) keepPrompt(t *terminal) {
+	tick := time.NewTicker(promptGap)
+	defer tick.Stop()
+	for l.ctx.Err() == nil {
+		room := ""
+		l.mu.Lock()
+		if l.room != l.settings.room {
+			room = l.room
+		}
+		l.mu.Unlock()
+		t.setPrompt(prompts(l.node.Status(), room))
+		select {
+		case <-tick.C:
+		case <-l.ctx.Done():
+		}
+	}
+}
+
 func (l *line) drained() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -135,8 +186,8 @@ func (l *line) message(m p2pchat.Message) {
 		return
 	}
 	l.endBurst()
-	if m.Own && !l.echo {
-		return
+	if m.Own && l.term == nil && isTerminal(l.in) {
+		return // it stands there, typed
 	}
 	if l.rooms[m.Room] {
 		l.printMessage(m)
@@ -196,12 +247,27 @@ func (l *line) printMessage(m p2pchat.Message) {
 	if m.Room != l.room {
 		room = "[" + harmlessNick(m.Room) + "] "
 	}
-	l.printf("%s  %s%s%s", m.Sent.Local().Format(clock), mark, room, said(m))
+	text := fmt.Sprintf("%s  %s%s%s", m.Sent.Local().Format(clock), mark, room, said(m))
+	if l.term != nil && m.Own && !l.isStable(m.ID) {
+		l.term.printMarked(m.ID, text)
+		return
+	}
+	l.printf("%s", text)
+}
+
+// isStable reports whether every member holds a message.
+func (l *line) isStable(id p2pchat.MessageID) bool {
+	now, cancel := context.WithCancel(context.Background())
+	cancel()
+	return l.node.WaitStable(now, id) == nil
 }
 
 // said is a message as people read it. Text that begins with /me is what its
 // author does.
 func said(m p2pchat.Message) string {
+	if m.Dropped {
+		return show(m.From) + " (not kept any more)"
+	}
 	text := harmless(string(m.Data))
 	if deed, ok := strings.CutPrefix(text, "/me "); ok {
 		return "* " + show(m.From) + " " + deed
@@ -262,6 +328,15 @@ func (l *line) event(e p2pchat.Event) {
 		old := e.Peer
 		old.Nick = e.Old
 		l.note("--", show(old)+" is now "+show(e.Peer), nil)
+	case *p2pchat.StableEvent:
+		if l.term != nil {
+			l.term.unmark(func(id any) bool {
+				m := id.(p2pchat.MessageID)
+				return m.Writer == e.Last.Writer && m.N <= e.Last.N
+			})
+		}
+	case *p2pchat.DigestEvent:
+		l.showProgress()
 	case *p2pchat.ForkEvent:
 		l.note("!!", show(e.Author)+" forked its history", nil)
 	case *p2pchat.WarningEvent:
@@ -286,6 +361,16 @@ func (l *line) join(e *p2pchat.JoinEvent) {
 		l.printf("  joined the group of %s, term %d", show(e.Coordinator), e.Term)
 		l.welcome()
 	}
+}
+
+// showProgress tells, where no prompt does, how far a long history has come.
+func (l *line) showProgress() {
+	s := l.node.Status()
+	if l.term != nil || s.Phase != p2pchat.PhaseSyncing || time.Since(l.progress) < progressGap {
+		return
+	}
+	l.progress = time.Now()
+	l.printf("  %d of %s", s.Digest.N, count(int(s.Known), "message", "messages"))
 }
 
 func (l *line) welcome() {
@@ -353,6 +438,13 @@ func (l *line) coordinator(e *p2pchat.CoordinatorEvent, self p2pchat.Peer) {
 // input sends what is typed, and carries out what begins with a slash. Nothing
 // is read before the node is a member.
 func (l *line) input() {
+	l.mu.Lock()
+	t := l.term
+	l.mu.Unlock()
+	if t != nil {
+		l.edit(t)
+		return
+	}
 	select {
 	case <-l.welcomed:
 	case <-l.ctx.Done():
@@ -376,7 +468,49 @@ func (l *line) input() {
 	}
 }
 
+// edit is input at a terminal with a prompt. Lines are carried out one after
+// the other, and in a goroutine of their own: Ctrl-C does not wait for them.
+func (l *line) edit(t *terminal) {
+	lines := make(chan string, 1024)
+	go func() {
+		defer l.protect()
+		select {
+		case <-l.welcomed:
+		case <-l.ctx.Done():
+		}
+		for text := range lines {
+			for text := range strings.SplitSeq(text, "\n") { // more than one if they were pasted
+				l.typed(text)
+			}
+		}
+	}()
+	_ = t.read(func(a ask) {
+		switch a.what {
+		case askLine:
+			select {
+			case lines <- a.text:
+			case <-l.ctx.Done():
+			}
+		case askShow:
+			l.print(a.text)
+		case askClear:
+			t.clear()
+		case askEnd:
+			l.end(ending{cause: "signal", graceful: true})
+		case askEOF:
+			l.end(ending{cause: "eof", graceful: true})
+		}
+	})
+	l.end(ending{cause: "eof", graceful: true}) // the terminal is gone
+	close(lines)
+}
+
 func (l *line) typed(text string) {
+	if l.term != nil && l.ctx.Err() == nil && strings.HasPrefix(text, "/") && !strings.HasPrefix(text, "//") {
+		l.mu.Lock()
+		l.printf("> %s", harmless(text)) // what follows is the answer
+		l.mu.Unlock()
+	}
 	switch {
 	case strings.TrimSpace(text) == "" || l.ctx.Err() != nil:
 	case strings.HasPrefix(text, "//"):
@@ -405,6 +539,7 @@ func (l *line) complain(format string, args ...any) {
 }
 
 func (l *line) closed(e ending) {
+	l.cleanUp()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {

@@ -60,7 +60,7 @@ func TestTwoTalk(t *testing.T) {
 		{"/history 1", "       3  "},
 		{"/search WHO is", "bob#2: /who is there?"},
 		{"/search xyzzy", "  nothing\n"},
-		{"/help", "/history  [n]    the last n messages of the room (20)"},
+		{"/help", "/history  [n]       the last n messages of the room (20)"},
 		{"/histroy", "! unknown command /histroy: did you mean /history?"},
 		{"/xyzzy", "! unknown command /xyzzy: /help lists all; //xyzzy sends it as text"},
 		{"/who else", "! /who takes no argument"},
@@ -191,7 +191,7 @@ func TestLateMessagesAreMarked(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			out := newSink()
-			l := newLine(newSession(nil, nil), settings{room: "lobby"}, strings.NewReader(""), out, out)
+			l := newLine(newSession(nil, nil), settings{room: "lobby"}, nil, strings.NewReader(""), out, out)
 			say(l, c.n, c.inserted)
 			shown := out.String()
 			for _, want := range c.want {

@@ -219,7 +219,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if s.json {
 		life.face = newMachine(life, s, stdin, stdout)
 	} else {
-		life.face = newLine(life, s, stdin, stdout, stderr)
+		life.face = newLine(life, s, log.stderr, stdin, stdout, stderr)
 	}
 	view.watch(life, s)
 	return life.run(ctx)

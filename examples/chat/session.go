@@ -48,12 +48,41 @@ type session struct {
 	ctx    context.Context // ends when the session begins to end
 	cancel context.CancelFunc
 	ends   chan ending
+
+	mu      sync.Mutex
+	restore func() // what must be done before the process ends, however it ends
 }
 
 func newSession(node *p2pchat.Node, net *fault.Transport) *session {
 	s := &session{node: node, faults: newFaults(net), ends: make(chan ending, 1)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
+}
+
+// setRestore sets what must be done before the process ends, however it ends.
+func (s *session) setRestore(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.restore = f
+}
+
+// cleanUp does what setRestore has set.
+func (s *session) cleanUp() {
+	s.mu.Lock()
+	f := s.restore
+	s.mu.Unlock()
+	if f != nil {
+		f()
+	}
+}
+
+// protect is deferred in every goroutine of a session: a panic must not leave
+// the terminal as it is.
+func (s *session) protect() {
+	if r := recover(); r != nil {
+		s.cleanUp()
+		panic(r)
+	}
 }
 
 // end asks for the end of the session. Only the first call counts.
@@ -66,24 +95,30 @@ func (s *session) end(e ending) {
 
 // run lives the session and returns the exit code.
 func (s *session) run(ctx context.Context) int {
+	defer s.cleanUp()
 	defer s.cancel()
 	var open sync.Once
 	messages := make(chan struct{})
 	opened := func() {
 		s.face.opened()
 		go func() {
+			defer s.protect()
 			defer close(messages)
 			for m := range s.node.Messages(context.Background(), p2pchat.FromStart) {
 				s.face.message(m)
 			}
 			s.face.drained()
 		}()
-		go s.face.input()
+		go func() {
+			defer s.protect()
+			s.face.input()
+		}()
 	}
 
 	events := make(chan struct{})
 	stream := s.node.Events(context.Background())
 	go func() {
+		defer s.protect()
 		defer close(events)
 		for e := range stream {
 			open.Do(opened)
@@ -92,6 +127,7 @@ func (s *session) run(ctx context.Context) int {
 	}()
 	joining := make(chan error, 1)
 	go func() {
+		defer s.protect()
 		err := s.node.Join(s.ctx)
 		open.Do(opened)
 		joining <- err

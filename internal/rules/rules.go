@@ -32,6 +32,7 @@ var Requirements = map[string]string{
 	"golang.org/x/net":                   "multicast",
 	"golang.org/x/sys":                   "socket options",
 	"golang.org/x/term":                  "the prompt of the chat",
+	"golang.org/x/text":                  "the width of characters at the prompt",
 	"go.etcd.io/bbolt":                   "histories on disk",
 	"github.com/stretchr/testify":        "tests",
 	"go.uber.org/goleak":                 "tests",
