@@ -58,6 +58,8 @@
 //	a packet is garbage,     Status.Drops counts it by reason
 //	forged or altered
 //	another group is here    nothing; Status.Drops
+//	the group has another    *p2pchat.JoinError with *AuthError or *VersionError: the
+//	key, or wire version     coordinator says so, and the newcomer founds no group
 //	an author forks          both branches are kept everywhere; ForkEvent
 //	a direct message's       *p2pchat.PeerGoneError, which says whether it may have
 //	receiver is gone         arrived

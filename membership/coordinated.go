@@ -189,6 +189,8 @@ func (c *Coordinated) Step(now time.Time, in Input) {
 		c.campaign(in)
 	case Down:
 		c.down(in)
+	case Refused:
+		c.refused(in.Wait)
 	case Won:
 		c.won(in.Base)
 	case Elect:

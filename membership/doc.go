@@ -58,6 +58,7 @@
 //	           WELCOME or full VIEW, listing this run  install; → following
 //	           JOIN_REJECT(known)                      take incarnation known+1
 //	           RETRY_AFTER                             pause
+//	           Refused                                 JOIN within RTO, JoinWin once more
 //	           JoinWin is over                         view of itself with ID 1; → leading
 //	leading    every H                                 HEARTBEAT to the group, and to deaf members
 //	           JOIN, unknown or new incarnation        admit: at once, or after JoinBatch; WELCOME

@@ -59,6 +59,14 @@ func (c *Coordinated) foundBy(d time.Duration) {
 	}
 }
 
+// refused: the group that is here does not understand this node.
+func (c *Coordinated) refused(wait time.Duration) {
+	if c.state == joining {
+		c.foundBy(max(c.t.JoinWin, wait))
+		c.joinWithin(c.t.RTO)
+	}
+}
+
 // foundGroup makes this node the coordinator of a group of its own: nobody
 // coordinates within its hearing.
 func (c *Coordinated) foundGroup() {

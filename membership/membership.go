@@ -33,7 +33,7 @@ type Membership interface {
 }
 
 // Input is what a Membership is told: one of Start, Receive, Heard, Campaign,
-// Down, Won, Elect, Rename, Move and Depart.
+// Down, Refused, Won, Elect, Rename, Move and Depart.
 type Input interface{ input() }
 
 // Start begins to look for the group. It is the first input, given once.
@@ -84,6 +84,11 @@ const (
 	CauseTimeout Cause = 3 // no answer to a new connection
 )
 
+// Refused says that a group is here whose members cannot talk to this node. A
+// newcomer founds none of its own before JoinWin, and Wait, are over, and asks
+// again soon. It is told so a few times at most, and not by whoever likes to.
+type Refused struct{ Wait time.Duration }
+
 // Won is the Elector's verdict for the round of Base: this node has won.
 type Won struct{ Base ViewID }
 
@@ -106,6 +111,7 @@ func (Receive) input()  {}
 func (Heard) input()    {}
 func (Campaign) input() {}
 func (Down) input()     {}
+func (Refused) input()  {}
 func (Won) input()      {}
 func (Elect) input()    {}
 func (Rename) input()   {}

@@ -81,6 +81,11 @@ func (n *Node) carry(now time.Time) {
 				_ = t.Unicast(o.To, o.Frame)
 			}
 		}
+		if refuser, ok := t.(transport.Refuser); ok {
+			for _, x := range r.Refuse {
+				refuser.Refuse(x.To, x.Err)
+			}
+		}
 		for _, to := range r.Pump {
 			if n.full[to] == nil {
 				n.pump(now, to)

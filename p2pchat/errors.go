@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+
+	"github.com/seed-885536be/p2p/transport"
 )
 
 // Errors of a Node.
@@ -72,13 +74,22 @@ func (e *NameError) Error() string {
 }
 
 // JoinError says why Join failed; Err is a context's error, a
-// *transport.NetworkError, or what the group answered.
+// *transport.NetworkError, or what the group answered: an *AuthError or a
+// *VersionError if that refused this node three times and no other welcomed it.
+// Such an answer is not proven: whoever forges it can keep a node from founding
+// a group, and no node out of a group that is there.
 type JoinError struct{ Err error }
 
 func (e *JoinError) Error() string { return "p2pchat: join: " + e.Err.Error() }
 
 // Unwrap returns the cause.
 func (e *JoinError) Unwrap() error { return e.Err }
+
+// AuthError and VersionError say why a group cannot be talked to.
+type (
+	AuthError    = transport.AuthError
+	VersionError = transport.VersionError
+)
 
 // StoreError says that the data directory cannot be used. Err is or wraps one
 // of causal.ErrLocked, causal.ErrWrongGroup and causal.ErrFormat, or is the

@@ -39,6 +39,8 @@ type Core struct {
 
 	syncing time.Time // when patience for the first sync ends; zero: it is complete
 	drops   map[string]uint64
+	refused refusals
+	over    bool       // Ready.Err was said
 	recent  [8]encoded // what went to one peer and may go to others
 	oldest  int        // of recent
 	out     Ready
@@ -67,6 +69,8 @@ type link struct {
 // Ready is what a Core wants done: first the datagrams, then the streams.
 type Ready struct {
 	Out []Out
+	// Refuse are strangers to be told why they are not understood.
+	Refuse []Refusal
 	// Pump are endpoints for which Next has frames.
 	Pump []netip.AddrPort
 	// Hangup are endpoints whose stream is no longer needed.
@@ -104,7 +108,8 @@ func New(g *Group, log causal.Log, key ed25519.PrivateKey, group string) *Core {
 	return &Core{
 		group: g, log: log, self: g.self, signs: newSigner(key, group), mail: newDirect(g.self, group),
 		links: make(map[netip.AddrPort]*link), peers: make(map[membership.Key]*link),
-		drops: make(map[string]uint64),
+		drops:   make(map[string]uint64),
+		refused: refusals{each: make(map[netip.AddrPort]tally), heard: make(map[string]int)},
 	}
 }
 
@@ -177,8 +182,15 @@ func (c *Core) DirectStats() DirectStats { return c.mail.count }
 
 // Handle takes what the transport says. Writable is the driver's business.
 func (c *Core) Handle(now time.Time, e transport.Event) {
+	if c.over {
+		return
+	}
 	switch e.Kind {
 	case transport.Datagram, transport.Frame:
+		if len(e.Frame) > 0 && e.Frame[0] >= transport.FirstSealed {
+			c.unsealed(now, e)
+			break
+		}
 		f, idle, err := c.open(now, e)
 		switch {
 		case errors.Is(err, errForged):
@@ -202,6 +214,12 @@ func (c *Core) Handle(now time.Time, e transport.Event) {
 		}
 	case transport.Down:
 		c.down(now, e)
+	case transport.Stranger:
+		if reason(e.Err) != "" && c.answers(now, e.Peer) {
+			c.out.Refuse = append(c.out.Refuse, Refusal{To: e.Peer, Err: e.Err})
+		}
+	case transport.Rejected:
+		c.rejected(now, e.Err)
 	}
 	c.settle(now)
 }
@@ -321,6 +339,9 @@ func (c *Core) drop(now time.Time, l *link) {
 
 // Tick makes the node notice the time.
 func (c *Core) Tick(now time.Time) {
+	if c.believe(now); c.over {
+		return
+	}
 	c.group.Tick(now)
 	c.log.Tick(now)
 	c.mail.tick(now)
@@ -335,8 +356,11 @@ func (c *Core) Tick(now time.Time) {
 
 // Deadline is when Tick is due next; the zero time means never.
 func (c *Core) Deadline() time.Time {
+	if c.over {
+		return time.Time{}
+	}
 	due := earlier(earlier(c.group.Deadline(), c.log.Deadline()), c.mail.deadline())
-	return earlier(due, earlier(c.dial, c.syncing))
+	return earlier(earlier(due, c.refused.due), earlier(c.dial, c.syncing))
 }
 
 // Next returns the next frame for an endpoint's stream, or nil.

@@ -138,6 +138,12 @@ func (g *Group) Follows(now time.Time) bool {
 	return len(v.Members) > 0 && v.ID.Epoch.Leader != g.self && g.mem.Live(now, v.ID)
 }
 
+// Leads reports whether this node is the coordinator.
+func (g *Group) Leads(now time.Time) bool {
+	v := g.mem.View()
+	return len(v.Members) > 0 && v.ID.Epoch.Leader == g.self && g.mem.Live(now, v.ID)
+}
+
 // Header is what stands in front of this node's messages now.
 func (g *Group) Header() membership.Header { return g.mem.Header() }
 
