@@ -129,7 +129,10 @@ type Event struct {
 	// itself or was dialed. An answer sent to it reaches the peer.
 	Peer  netip.AddrPort
 	Frame []byte // for Datagram and Frame
-	Cause Cause  // for Down
+	// Key is, for Frame, the Ed25519 public key of which the peer has proven to
+	// this transport that it has the private one; nil if it proved nothing.
+	Key   []byte
+	Cause Cause // for Down
 	// Err is, for Down, the operating system's word; for Stranger and Rejected
 	// a *VersionError or an *AuthError. What it says is not proven: anybody can
 	// send what causes these two, so a Handler bounds what it does for a

@@ -230,6 +230,9 @@ func (c *Core) Handle(now time.Time, e transport.Event) {
 func (c *Core) open(now time.Time, e transport.Event) (f frame, idle bool, err error) {
 	if e.Kind == transport.Frame && len(e.Frame) > 0 && !signed(e.Frame[0]) {
 		f, err = decode(e.Frame)
+		if err == nil && e.Key != nil && keyOf(e.Key) != f.header.From {
+			err = errForged // another member than it says
+		}
 		return f, false, err
 	}
 	b, err := cut(e.Frame)
