@@ -8,6 +8,7 @@
 //	causal/boltstore          keeps a log on disk
 //	transport                 how frames travel: the port
 //	transport/lan             UDP multicast to the group, TCP to each peer
+//	transport/seal            encryption with a group's secret, for any transport
 //	transport/memnet          a network in memory that loses, delays and splits on demand
 //	transport/fault           any transport in bad weather: loss, delay, cuts, switched while running
 //	examples/chat             people who chat, or programs, by a line protocol
@@ -69,8 +70,19 @@
 //
 // # Security
 //
-// A group is open: everybody on the network can read and join it. What members
-// say to each other and to the history is signed, so that none can speak in
-// another's name or change what was written. What one member sends to another
-// with SendTo is read by those two alone.
+// A group is open, or sealed with p2pchat.WithPassphrase or WithGroupCode.
+//
+//	open        everybody on the network can read and join it
+//	passphrase  only who has it can read, join, inject or replay anything; but who
+//	            captures packets can try to guess it
+//	code        the same, and nobody can guess it: 128 random bits
+//
+// In all of them what members say to each other and to the history is signed, so
+// that none can speak in another's name or change what was written. What one
+// member sends to another with SendTo is read by those two alone.
+//
+// Streams, which carry the messages, have forward secrecy in a sealed group;
+// datagrams, which carry who is in it, do not. Addresses, times and sizes are
+// visible, and nobody is kept from jamming a network. Package transport/seal says
+// it exactly.
 package p2p

@@ -77,6 +77,9 @@ func New(opts ...Option) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	if t := cfg.sealed(); t != nil {
+		t.Identify(key)
+	}
 	n := &Node{
 		cfg: cfg, history: history, key: key, id: peerID(key.Public().(ed25519.PublicKey)),
 		known: make(map[PeerID]Peer), full: make(map[netip.AddrPort][]byte),
@@ -452,6 +455,9 @@ func (n *Node) Status() Status {
 func (n *Node) status() Status {
 	n.flushed() // what was sent counts
 	s := Status{Phase: n.phase, Self: n.self(), Group: n.cfg.transport.Group(), Drops: make(map[string]uint64)}
+	if t := n.cfg.sealed(); t != nil {
+		s.Sealed, s.Group = true, t.Unwrap().Group()
+	}
 	if n.core == nil {
 		return s
 	}

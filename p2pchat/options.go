@@ -12,6 +12,7 @@ import (
 	"github.com/seed-885536be/p2p/membership"
 	"github.com/seed-885536be/p2p/transport"
 	"github.com/seed-885536be/p2p/transport/lan"
+	"github.com/seed-885536be/p2p/transport/seal"
 )
 
 // Limits of what a program may say.
@@ -29,6 +30,7 @@ type config struct {
 	elector    election.New
 	seniority  bool
 	transport  transport.Transport
+	secret     seal.Key
 	timing     membership.Timing
 	logger     *slog.Logger
 	maxMessage int
@@ -54,7 +56,10 @@ func configure(opts []Option) (config, error) {
 	if cfg.log != nil && cfg.dataDir != "" {
 		errs = append(errs, errors.New("p2pchat: WithLog and WithDataDir exclude each other: a Log of your own keeps what it likes"))
 	}
-	return cfg, errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return cfg, err
+	}
+	return cfg, cfg.seal()
 }
 
 // WithName sets the nick: 1 to MaxNick bytes of UTF-8. The default is "peer".
