@@ -17,36 +17,36 @@ import (
 	"github.com/seed-885536be/p2p/transport/seal"
 )
 
-// tap is a transport of which every byte that leaves is kept.
-type tap struct {
+// recorder is a transport of which every byte that leaves is kept.
+type recorder struct {
 	transport.Transport
 	mu  sync.Mutex
 	all [][]byte
 }
 
-func (t *tap) keep(b []byte) {
+func (t *recorder) keep(b []byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.all = append(t.all, bytes.Clone(b))
 }
 
-func (t *tap) Multicast(b []byte) error {
+func (t *recorder) Multicast(b []byte) error {
 	t.keep(b)
 	return t.Transport.Multicast(b)
 }
 
-func (t *tap) Unicast(to netip.AddrPort, b []byte) error {
+func (t *recorder) Unicast(to netip.AddrPort, b []byte) error {
 	t.keep(b)
 	return t.Transport.Unicast(to, b)
 }
 
-func (t *tap) Stream(to netip.AddrPort, b []byte) error {
+func (t *recorder) Stream(to netip.AddrPort, b []byte) error {
 	t.keep(b)
 	return t.Transport.Stream(to, b)
 }
 
 // seen tells whether a text left in the clear.
-func (t *tap) seen(text string) bool {
+func (t *recorder) seen(text string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, b := range t.all {
@@ -57,11 +57,11 @@ func (t *tap) seen(text string) bool {
 	return false
 }
 
-// chatOverTap lets two nodes talk, and returns what left them.
-func chatOverTap(w *world, opts ...p2pchat.Option) []*tap {
-	var taps []*tap
+// chatRecorded lets two nodes talk, and returns what left them.
+func chatRecorded(w *world, opts ...p2pchat.Option) []*recorder {
+	var taps []*recorder
 	for i := range 2 {
-		t := &tap{Transport: w.net.Host()}
+		t := &recorder{Transport: w.net.Host()}
 		taps = append(taps, t)
 		all := append([]p2pchat.Option{p2pchat.WithTransport(t), p2pchat.WithName(fmt.Sprintf("secret-nick-%d", i+1))}, opts...)
 		n, err := p2pchat.New(all...)
@@ -89,7 +89,7 @@ func TestNothingThatIsSaidInASealedGroupLeavesInTheClear(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			in(t, memnet.Config{Delay: time.Millisecond}, func(w *world) {
-				taps := chatOverTap(w, tc.opts...)
+				taps := chatRecorded(w, tc.opts...)
 				for _, text := range texts {
 					require.Equal(w, tc.seen, taps[0].seen(text) || taps[1].seen(text), text)
 				}
