@@ -626,6 +626,19 @@ func TestDeafMemberIsFedByUnicast(t *testing.T) {
 	require.Len(t, sent[Heartbeat](a.pass(5*time.Second)), 1, "it hears the group again")
 }
 
+// TestMuteNewcomerAsksByUnicast is a newcomer that hears the group and whose
+// multicast does not get out.
+func TestMuteNewcomerAsksByUnicast(t *testing.T) {
+	a := newAlone(t, 1, Classic())
+	a.step(Start{})
+	v := viewOf(7, 2)
+	for beat := 1; beat <= 5; beat++ {
+		joins := sent[Join](a.receive(2, 1, v.ID, Heartbeat{Seq: uint64(beat)}))
+		require.Equal(t, beat > muteBeats, len(joins) == 1, "heartbeat %d", beat)
+		a.pass(time.Second)
+	}
+}
+
 func TestDepartureIsQuickThoughAllAreDead(t *testing.T) {
 	for name, make := range map[string]func(t *testing.T) (*alone, View){
 		"member":      func(t *testing.T) (*alone, View) { return follower(t, 3, 4) },

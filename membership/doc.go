@@ -54,7 +54,8 @@
 //	idle       Start                                   JOIN to the group; → joining
 //	joining    backoff (JoinWin/8, doubled to JoinWin/2)  JOIN
 //	           JOIN of a higher key                    wait 1.25 JoinWin for it to found a group
-//	           HEARTBEAT                               JOIN within 2 RTO; found no group for 2 H
+//	           HEARTBEAT                               JOIN within 2 RTO; found no group for 2 H;
+//	                                                   from the 4th on, JOIN to its sender
 //	           WELCOME or full VIEW, listing this run  install; → following
 //	           JOIN_REJECT(known)                      take incarnation known+1
 //	           RETRY_AFTER                             pause

@@ -99,6 +99,9 @@ func (c *Coordinated) onHeartbeat(from netip.AddrPort, h Header, b Heartbeat) {
 	case joining:
 		c.foundBy(2 * c.t.H)
 		c.joinWithin(c.jitter(2 * c.RTO()))
+		if c.join.beats++; c.join.beats > muteBeats {
+			c.to(from, c.joinBody())
+		}
 	case leading:
 		c.rival(rival{view: h.View, class: b.Class, size: int(b.Size), addr: from})
 	case following:

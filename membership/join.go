@@ -9,6 +9,7 @@ import (
 type joinState struct {
 	tries   int
 	others  bool          // other newcomers were heard
+	beats   int           // heartbeats were heard
 	latest  time.Time     // it does not give way beyond this
 	backoff time.Duration // until the next JOIN
 	sent    time.Time     // the last JOIN; its answer is a round trip if it is the only one
@@ -44,6 +45,10 @@ func (c *Coordinated) sendJoin() {
 func (c *Coordinated) joinBody() Join {
 	return Join{MaxCtr: c.max, Addr: c.self.Addr, Name: c.self.Name}
 }
+
+// muteBeats is after how many heartbeats a newcomer that was not admitted sends
+// its JOINs to the coordinator that it hears: its multicast may not get out.
+const muteBeats = 3
 
 // joinWithin makes sure that the next JOIN is sent soon.
 func (c *Coordinated) joinWithin(d time.Duration) {
