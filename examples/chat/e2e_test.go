@@ -24,6 +24,9 @@ import (
 // The tests of this file run the program itself, in as many processes as it
 // takes, on this host or on hosts made of network namespaces.
 
+// chatPath is the package of the program.
+const chatPath = "github.com/seed-885536be/p2p/examples/chat"
+
 func TestMain(m *testing.M) { os.Exit(lab.Main(m)) }
 
 // Fields of events and replies, as PROTOCOL.md has them.
@@ -118,7 +121,7 @@ func (g *group) start(host *lab.Host) *node {
 	g.t.Helper()
 	name := fmt.Sprintf("n%d", len(g.all)+1)
 	n := &node{g: g, Process: lab.Start(g.t, lab.Config{
-		Path: lab.Build(g.t, "github.com/seed-885536be/p2p/examples/chat"),
+		Path: lab.Build(g.t, chatPath),
 		Args: append([]string{"-json", "-nick", name}, g.flags...),
 		Host: host, Name: name,
 	})}

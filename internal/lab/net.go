@@ -173,6 +173,24 @@ func (h *Host) Command(name string, args ...string) *exec.Cmd {
 	return exec.Command("ip", append([]string{"netns", "exec", h.ns, name}, args...)...)
 }
 
+// Run runs a command on that host, which must succeed.
+func (h *Host) Run(name string, args ...string) {
+	h.net.t.Helper()
+	h.net.must(run("", "ip", append([]string{"netns", "exec", h.ns, name}, args...)...))
+}
+
+// Second gives every host another interface, eth1, on the same bridge, with
+// the addresses 10.78.0.1, 10.78.0.2, …
+func (n *Net) Second() {
+	n.t.Helper()
+	for _, h := range n.hosts {
+		port := h.port() + "b"
+		n.must(run("", "ip", "link", "add", "name", "eth1", "netns", h.ns, "type", "veth", "peer", "name", port, "netns", n.bridge))
+		n.must(run("", "ip", "-n", n.bridge, "link", "set", port, "master", "br0", "up"))
+		n.must(run(fmt.Sprintf("addr add 10.78.0.%d/24 dev eth1\nlink set eth1 up\n", h.n), "ip", "-n", h.ns, "-batch", "-"))
+	}
+}
+
 // Addr is the host's address.
 func (h *Host) Addr() netip.Addr { return netip.AddrFrom4([4]byte{10, 77, 0, byte(h.n)}) }
 

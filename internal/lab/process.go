@@ -337,6 +337,20 @@ func (p *Process) Kill() {
 	p.Exit()
 }
 
+// Memory is how many bytes of the process are in memory now: its resident set.
+func (p *Process) Memory() int64 {
+	p.t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", p.cmd.Process.Pid))
+	if err != nil {
+		p.t.Fatalf("%s: %v", p.name, err)
+	}
+	var size, resident int64
+	if _, err := fmt.Sscan(string(b), &size, &resident); err != nil {
+		p.t.Fatalf("%s: %v", p.name, err)
+	}
+	return resident * int64(os.Getpagesize())
+}
+
 // Freeze stops the process as a closed laptop lid does; Thaw lets it go on.
 func (p *Process) Freeze() { p.t.Helper(); p.Signal(syscall.SIGSTOP) }
 
