@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/seed-885536be/p2p/p2pchat"
 )
@@ -29,6 +30,8 @@ func init() {
 		{"status", "", "all about this node", (*line).status},
 		{"nick", "name", "change your nick", (*line).nick},
 		{"whois", "peer", "all about a peer: by 3, ada, ada#3 or key", (*line).whois},
+		{"msg", "peer text", "say something to one peer alone", (*line).msg},
+		{"reply", "text", "the same, to who did so last", (*line).answer},
 		{"me", "text", "say what you do", (*line).me},
 		{"join", "room", "go to a room, and follow it from now on", (*line).joinRoom},
 		{"rooms", "", "the rooms of the history", (*line).listRooms},
@@ -167,6 +170,55 @@ func (l *line) whois(name string) error {
 		lines = append(lines, fmt.Sprintf("coordinator of term %d", v.Term))
 	}
 	l.print(lines...)
+	return nil
+}
+
+func (l *line) msg(arg string) error {
+	name, text, _ := strings.Cut(arg, " ")
+	if text = strings.TrimSpace(text); text == "" {
+		return errors.New("usage: /msg peer text")
+	}
+	to, err := findPeer(l.node.View(), name)
+	if err != nil {
+		return err
+	}
+	return l.whisper(to, text)
+}
+
+func (l *line) answer(text string) error {
+	l.mu.Lock()
+	to := l.from
+	l.mu.Unlock()
+	if to.ID == 0 {
+		return errors.New("nobody has sent you a direct message yet")
+	}
+	return l.whisper(to, text)
+}
+
+// whisper sends a direct message. It is marked until the other has it.
+func (l *line) whisper(to p2pchat.Peer, text string) error {
+	if to.Key == l.node.Self().Key {
+		return p2pchat.ErrSelf
+	}
+	said := fmt.Sprintf("%s  you -> %s: %s", time.Now().Format(clock), show(to), harmless(text))
+	id := new(p2pchat.DirectID) // a mark of its own
+	l.mu.Lock()
+	if l.term != nil {
+		l.term.printMarked(id, said)
+	}
+	l.mu.Unlock()
+	l.sendDirect(to.Key, text, func(_ p2pchat.DirectID, err error) {
+		switch {
+		case err != nil && l.ctx.Err() == nil:
+			l.complain("not delivered to %s: %v", show(to), err)
+		case err == nil && l.term != nil:
+			l.term.unmark(func(other any) bool { return other == id })
+		case err == nil:
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.printf("%s", said)
+		}
+	})
 	return nil
 }
 
@@ -387,6 +439,6 @@ func (l *line) help(string) error {
 		lines = append(lines, strings.TrimRight(fmt.Sprintf("/%-8s %-9s %s", s.name, s.args, s.help), " "))
 	}
 	l.print(append(lines, "anything else is sent to the room; //text sends a leading slash",
-		"^ came late and belongs above; ~ is not held by all members yet")...)
+		"^ came late and belongs above; ~ is not held by all who shall have it yet")...)
 	return nil
 }

@@ -45,6 +45,7 @@ type line struct {
 	rooms    map[string]bool // that are shown
 	burst    burst
 	more     func() iter.Seq[p2pchat.Message] // what /more goes on with, the newest first
+	from     p2pchat.Peer                     // of the last direct message
 	progress time.Time                        // when the progress of joining was shown last
 }
 
@@ -194,6 +195,14 @@ func (l *line) message(m p2pchat.Message) {
 	}
 }
 
+func (l *line) direct(m p2pchat.Direct) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.endBurst()
+	l.from = m.From
+	l.printf("%s  %s -> you: %s", m.Came.Local().Format(clock), show(m.From), harmless(string(m.Data)))
+}
+
 func (l *line) addToBurst(m p2pchat.Message) {
 	if l.rooms[m.Room] {
 		b := &l.burst
@@ -331,8 +340,8 @@ func (l *line) event(e p2pchat.Event) {
 	case *p2pchat.StableEvent:
 		if l.term != nil {
 			l.term.unmark(func(id any) bool {
-				m := id.(p2pchat.MessageID)
-				return m.Writer == e.Last.Writer && m.N <= e.Last.N
+				m, ok := id.(p2pchat.MessageID)
+				return ok && m.Writer == e.Last.Writer && m.N <= e.Last.N
 			})
 		}
 	case *p2pchat.DigestEvent:

@@ -67,6 +67,18 @@ func TestTwoTalk(t *testing.T) {
 		{"/nick", "! usage: /nick name"},
 		{"/history 0", "! usage: /history [n]"},
 		{"/clear", ""},
+		{"/why 1", "height      1: one more"},
+		{"/why 2", "came        by bob#2 at"},
+		{"/why 99", "! there is no message 99"},
+		{"/why x", "! usage: /why m"},
+		{"/more", "! there is nothing more"},
+		{"/history 1", "… /more for what was said before"},
+		{"/more", "       1  "},
+		{"/msg bob psst", "  you -> bob#2: psst"},
+		{"/msg bob", "! usage: /msg peer text"},
+		{"/msg zoe psst", `! nobody here is called "zoe"`},
+		{"/msg ada psst", "! p2pchat: a direct message to oneself"},
+		{"/reply hello", "! nobody has sent you a direct message yet"},
 		{"/join attic", "you are in attic"},
 	} {
 		a.write("%s", c.typed)
@@ -75,6 +87,9 @@ func TestTwoTalk(t *testing.T) {
 	for _, line := range strings.Split(b.out.String(), "\n") {
 		require.NotContains(t, line, "xyzzy", "commands are not sent")
 	}
+	b.shows("  ada#1 -> you: psst\n")
+	b.write("/reply hush")
+	a.shows("  bob#2 -> you: hush\n")
 	a.write("up here")
 	b.write("/join attic")
 	b.shows("ada#1: up here")

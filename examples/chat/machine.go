@@ -61,6 +61,10 @@ func (m *machine) message(msg p2pchat.Message) {
 	m.held.reach(msg.Index + 1)
 }
 
+func (m *machine) direct(d p2pchat.Direct) {
+	m.out.emit(&dmBody{M: d.ID.String(), From: toRef(d.From), To: toRef(m.node.Self()), Text: string(d.Data), Came: utc(d.Came)})
+}
+
 func (m *machine) drained() { m.held.end() }
 
 func (m *machine) event(e p2pchat.Event) {

@@ -21,7 +21,7 @@ import (
 func checkTranscript(t *testing.T, p *program) {
 	t.Helper()
 	events := table(t, "| event | fields | when |\n|---|---|---|")
-	optional := map[string][]string{"msg": {"size"}, "reply": {"data", "err"}}
+	optional := map[string][]string{"msg": {"size"}, "dm": {"size"}, "reply": {"data", "err"}}
 	head := []string{"v", "seq", "t", "ms", "node", "id", "ev"}
 
 	written := map[string]bool{}
@@ -333,11 +333,19 @@ func TestErrorCodes(t *testing.T) {
 	p.await(0, "hello", nil)
 	require.Equal(t, codeNotReady, p.fails(`{"op":"send","text":"too early"}`))
 	require.Equal(t, codeNotReady, p.fails(`{"op":"elect"}`))
+	require.Equal(t, codeNotReady, p.fails(`{"op":"dm","to":2,"text":"too early"}`))
 	p.do(`{"op":"wait","for":"ready"}`)
 
 	for _, c := range []struct{ command, code string }{
 		{`{"op":"frobnicate"}`, codeUnknownOp},
-		{`{"op":"dm","to":1,"text":"x"}`, codeUnknownOp},
+		{`{"op":"dm","to":1}`, codeBadArg},
+		{`{"op":"dm","text":"x"}`, codeBadArg},
+		{`{"op":"dm","to":[1],"text":"x"}`, codeBadArg},
+		{`{"op":"dm","to":1,"text":"to myself"}`, codeBadArg},
+		{`{"op":"dm","to":7,"text":"x"}`, codeNoSuchPeer},
+		{`{"op":"dm","to":1.5,"text":"x"}`, codeNoSuchPeer},
+		{`{"op":"dm","to":"zoe","text":"x"}`, codeNoSuchPeer},
+		{`{"op":"dm","to":"zoe","text":"` + strings.Repeat("x", 61<<10) + `"}`, codeTooLarge},
 		{`{"op":"send"}`, codeBadArg},
 		{`{"op":"send","text":1}`, codeBadArg},
 		{`{"op":"send","text":"x","room":""}`, codeBadArg},
@@ -417,6 +425,50 @@ func TestErrorCodes(t *testing.T) {
 	require.Equal(t, exitOK, p.exit())
 	require.Equal(t, codeClosed, p.reply(ref)["err"].(event)["code"])
 	checkTranscript(t, p)
+}
+
+// TestDirect sends messages that only one of three gets.
+func TestDirect(t *testing.T) {
+	t.Parallel()
+	group := newGroup()
+	var all []*program
+	for i := range 3 {
+		p := start(t, group, "-json", "-nick", []string{"ada", "bob", "bob"}[i])
+		p.do(`{"op":"wait","for":"ready"}`)
+		all = append(all, p)
+	}
+	a, b, c := all[0], all[1], all[2]
+	a.do(`{"op":"wait","for":"members","n":3}`)
+	key := b.await(0, "hello", nil)["node"].(string)
+	require.Equal(t, codeAmbiguousName, a.fails(`{"op":"dm","to":"bob","text":"which?"}`))
+	var ms []any
+	for _, to := range []string{`2`, `"2"`, `"bob#2"`, `"` + key + `"`, `"` + key[:8] + `"`} {
+		ms = append(ms, a.do(fmt.Sprintf(`{"op":"dm","to":%s,"text":"psst \u001b %s"}`, to, strings.ReplaceAll(to, `"`, "")))["m"])
+	}
+	n := 0
+	last := b.await(0, "dm", func(e event) bool { return e["m"] == ms[len(ms)-1] })
+	for _, e := range b.events() {
+		if e["ev"] == "dm" {
+			require.Equal(t, ms[n], e["m"], "in order")
+			n++
+		}
+	}
+	require.Equal(t, len(ms), n)
+	require.Equal(t, "psst \x1b "+key[:8], last["text"])
+	require.Equal(t, "ada", last["from"].(event)["nick"])
+	require.Equal(t, event{"id": 2.0, "node": key, "nick": "bob"}, last["to"])
+	require.EqualValues(t, 0, a.do(`{"op":"digest"}`)["n"], "none of the group's business")
+	for _, e := range c.events() {
+		require.NotEqual(t, "dm", e["ev"])
+	}
+	b.do(`{"op":"quit"}`)
+	a.await(0, "peer", func(e event) bool { return e["state"] == "left" })
+	require.Equal(t, codeNoSuchPeer, a.fails(`{"op":"dm","to":2,"text":"gone"}`))
+	for _, p := range all {
+		p.in.Close()
+		require.Equal(t, exitOK, p.exit())
+		checkTranscript(t, p)
+	}
 }
 
 func TestNoNetwork(t *testing.T) {

@@ -260,14 +260,17 @@ func errorCode(err error) string {
 		network  *transport.NetworkError
 		tooLarge *p2pchat.TooLargeError
 		name     *p2pchat.NameError
+		gone     *p2pchat.PeerGoneError
 	)
 	switch {
 	case errors.As(err, &network):
 		return codeNoNetwork
 	case errors.As(err, &tooLarge):
 		return codeTooLarge
-	case errors.As(err, &name):
+	case errors.As(err, &name), errors.Is(err, p2pchat.ErrSelf):
 		return codeBadArg
+	case errors.As(err, &gone):
+		return codeNoSuchPeer
 	case errors.Is(err, p2pchat.ErrNotJoined):
 		return codeNotReady
 	case errors.Is(err, net.ErrClosed), errors.Is(err, context.Canceled):

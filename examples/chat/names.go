@@ -50,9 +50,9 @@ func findPeer(v p2pchat.View, name string) (p2pchat.Peer, error) {
 		for i, p := range found {
 			names[i] = show(p)
 		}
-		return p2pchat.Peer{}, fmt.Errorf("%q is ambiguous: %s", harmless(name), strings.Join(names, ", "))
+		return p2pchat.Peer{}, &opError{codeAmbiguousName, fmt.Sprintf("%q is ambiguous: %s", harmless(name), strings.Join(names, ", "))}
 	}
-	return p2pchat.Peer{}, fmt.Errorf("nobody here is called %q", harmless(name))
+	return p2pchat.Peer{}, &opError{codeNoSuchPeer, fmt.Sprintf("nobody here is called %q", harmless(name))}
 }
 
 // nearest returns those of the names that somebody who typed word may have

@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -27,6 +28,7 @@ type command struct {
 	Op        string          `json:"op"`
 	Ref       json.RawMessage `json:"ref"`
 	Text      *string         `json:"text"`
+	To        any             `json:"to"`
 	Room      *string         `json:"room"`
 	Nick      *string         `json:"nick"`
 	Since     *uint64         `json:"since"`
@@ -57,6 +59,7 @@ var ops map[string]op
 func init() {
 	ops = map[string]op{
 		"send":        {"text room", (*machine).send},
+		"dm":          {"to text", (*machine).dm},
 		"nick":        {"nick", (*machine).nick},
 		"view":        {"", (*machine).getView},
 		"who":         {"", (*machine).who},
@@ -177,6 +180,37 @@ func (m *machine) send(c *command) (any, error) {
 		return nil, err
 	}
 	return sentData{M: id.String()}, nil
+}
+
+// dm replies when the other node has the message, and does not hold up the
+// commands that follow.
+func (m *machine) dm(c *command) (any, error) {
+	if c.Text == nil || c.To == nil {
+		return nil, badArg("dm needs to and text")
+	}
+	var name string
+	switch to := c.To.(type) {
+	case string:
+		name = to
+	case float64:
+		name = strconv.FormatFloat(to, 'f', -1, 64)
+	default:
+		return nil, badArg("to: want an ID, a key, a nick or nick#id")
+	}
+	if n := jsonLen(*c.Text); n > maxText {
+		return nil, &opError{codeTooLarge, fmt.Sprintf("text is %d bytes as JSON, over the limit of %d", n, maxText)}
+	}
+	if m.node.Self().ID == 0 {
+		return nil, p2pchat.ErrNotJoined
+	}
+	to, err := findPeer(m.node.View(), name)
+	if err != nil {
+		return nil, err
+	}
+	m.sendDirect(to.Key, *c.Text, func(id p2pchat.DirectID, err error) {
+		m.reply(c.Ref, sentData{M: id.String()}, err)
+	})
+	return nil, errNoReply
 }
 
 func (m *machine) nick(c *command) (any, error) {

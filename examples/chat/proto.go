@@ -25,16 +25,17 @@ const maxOrder = 50
 
 // Error codes of a reply and of a failed join.
 const (
-	codeBadJSON    = "bad_json"
-	codeBadArg     = "bad_arg"
-	codeUnknownOp  = "unknown_op"
-	codeTooLarge   = "too_large"
-	codeNotReady   = "not_ready"
-	codeNoSuchPeer = "no_such_peer"
-	codeTimeout    = "timeout"
-	codeNoNetwork  = "no_network"
-	codeClosed     = "closed"
-	codeInternal   = "internal"
+	codeBadJSON       = "bad_json"
+	codeBadArg        = "bad_arg"
+	codeUnknownOp     = "unknown_op"
+	codeTooLarge      = "too_large"
+	codeNotReady      = "not_ready"
+	codeNoSuchPeer    = "no_such_peer"
+	codeAmbiguousName = "ambiguous_name"
+	codeTimeout       = "timeout"
+	codeNoNetwork     = "no_network"
+	codeClosed        = "closed"
+	codeInternal      = "internal"
 )
 
 // header is what every event begins with.
@@ -157,6 +158,15 @@ type (
 		// Size is the text's length in bytes, given if it was cut.
 		Size int `json:"size,omitempty"`
 	}
+	dmBody struct {
+		M    string  `json:"m"`
+		From peerRef `json:"from"`
+		To   peerRef `json:"to"`
+		Text string  `json:"text"`
+		Came string  `json:"came"`
+		// Size is the text's length in bytes, given if it was cut.
+		Size int `json:"size,omitempty"`
+	}
 	stableBody struct {
 		M string `json:"m"`
 	}
@@ -212,6 +222,7 @@ func (peerBody) ev() string      { return "peer" }
 func (hbBody) ev() string        { return "hb" }
 func (electBody) ev() string     { return "elect" }
 func (msgBody) ev() string       { return "msg" }
+func (dmBody) ev() string        { return "dm" }
 func (stableBody) ev() string    { return "stable" }
 func (digestBody) ev() string    { return "digest" }
 func (orderBody) ev() string     { return "order" }
@@ -315,14 +326,17 @@ func join(h header, b body) []byte {
 // jsonLen is how long a text is in JSON.
 func jsonLen(text string) int { return len(escapeControls(marshal(text))) }
 
-func (m *msgBody) shrink() bool {
-	if m.Text == "" {
+func (m *msgBody) shrink() bool { return shrinkText(&m.Text, &m.Size) }
+func (m *dmBody) shrink() bool  { return shrinkText(&m.Text, &m.Size) }
+
+func shrinkText(text *string, size *int) bool {
+	if *text == "" {
 		return false
 	}
-	if m.Size == 0 {
-		m.Size = len(m.Text)
+	if *size == 0 {
+		*size = len(*text)
 	}
-	m.Text = cut(m.Text, len(m.Text)/2)
+	*text = cut(*text, len(*text)/2)
 	return true
 }
 

@@ -19,8 +19,8 @@ import (
 
 // bodies are all events, as PROTOCOL.md lists them.
 var bodies = []body{
-	helloBody{}, joinBody{}, viewBody{}, coordBody{}, peerBody{}, hbBody{}, electBody{}, msgBody{}, stableBody{},
-	digestBody{}, orderBody{}, convergedBody{}, nickBody{}, laggedBody{}, warnBody{}, errorBody{}, replyBody{}, byeBody{},
+	helloBody{}, joinBody{}, viewBody{}, coordBody{}, peerBody{}, hbBody{}, electBody{}, msgBody{}, dmBody{}, stableBody{},
+	digestBody{}, orderBody{}, convergedBody{}, nickBody{}, faultBody{}, laggedBody{}, warnBody{}, errorBody{}, replyBody{}, byeBody{},
 }
 
 // table returns the rows of a table of PROTOCOL.md, by their first cell: the
@@ -104,7 +104,7 @@ func TestProtocolTables(t *testing.T) {
 	t.Run("errors", func(t *testing.T) {
 		rows := table(t, "| code | meaning |\n|---|---|")
 		for _, code := range []string{
-			codeBadJSON, codeBadArg, codeUnknownOp, codeTooLarge, codeNotReady, codeNoSuchPeer, codeTimeout, codeNoNetwork, codeClosed, codeInternal,
+			codeBadJSON, codeBadArg, codeUnknownOp, codeTooLarge, codeNotReady, codeNoSuchPeer, codeAmbiguousName, codeTimeout, codeNoNetwork, codeClosed, codeInternal,
 		} {
 			require.Contains(t, rows, code)
 			delete(rows, code)

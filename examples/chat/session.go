@@ -23,6 +23,7 @@ type face interface {
 	opened()
 	event(e p2pchat.Event)
 	message(m p2pchat.Message)
+	direct(m p2pchat.Direct)
 	// drained is called once, when the last message has been given.
 	drained()
 	// input reads commands until there are no more. It runs from opened on.
@@ -48,6 +49,9 @@ type session struct {
 	ctx    context.Context // ends when the session begins to end
 	cancel context.CancelFunc
 	ends   chan ending
+
+	directs directs
+	sending sync.WaitGroup // of direct messages
 
 	mu      sync.Mutex
 	restore func() // what must be done before the process ends, however it ends
@@ -98,9 +102,16 @@ func (s *session) run(ctx context.Context) int {
 	defer s.cleanUp()
 	defer s.cancel()
 	var open sync.Once
-	messages := make(chan struct{})
+	messages, direct := make(chan struct{}), make(chan struct{})
 	opened := func() {
 		s.face.opened()
+		go func() {
+			defer s.protect()
+			defer close(direct)
+			for m := range s.node.Direct(context.Background()) {
+				s.face.direct(m)
+			}
+		}()
 		go func() {
 			defer s.protect()
 			defer close(messages)
@@ -148,6 +159,8 @@ func (s *session) run(ctx context.Context) int {
 		s.node.Close()
 		<-events
 		<-messages
+		<-direct
+		s.sending.Wait()
 		s.face.closed(e)
 	})
 	return e.code
