@@ -90,6 +90,8 @@ table bridge lab {
 		iifname . oifname @cuts drop
 		iifname @mute ip daddr 224.0.0.0/4 drop
 		oifname @deaf ip daddr 224.0.0.0/4 drop
+		iifname @mute ip6 daddr ff10::/12 drop
+		oifname @deaf ip6 daddr ff10::/12 drop
 	}
 }
 `
