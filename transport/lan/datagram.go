@@ -242,6 +242,7 @@ func (t *Transport) arrived(b []byte, from netip.AddrPort, w way) {
 		}
 		t.networks.heard(w.index, v, from.Addr(), now)
 	}
+	t.probe.heard(h, p, peer, local, w)
 	switch h.kind {
 	case kindDatagram:
 		switch t.recent.add(h.instance, h.seq, w) {
@@ -258,7 +259,6 @@ func (t *Transport) arrived(b []byte, from netip.AddrPort, w way) {
 		if t.seeds.answered(h, p.token, from, now) {
 			t.seeds.learn(t, p.known)
 		}
-		t.probe.pong(h, p, from, w)
 	}
 }
 

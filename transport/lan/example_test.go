@@ -1,8 +1,10 @@
 package lan_test
 
 import (
+	"context"
 	"fmt"
 	"log"
+	"time"
 
 	"github.com/seed-885536be/p2p/transport"
 	"github.com/seed-885536be/p2p/transport/lan"
@@ -28,4 +30,18 @@ func Example() {
 	if err := t.Multicast([]byte("hello, everybody")); err != nil {
 		log.Print(err)
 	}
+}
+
+// A program that tells why nobody is heard.
+func ExampleCheck() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	report, err := lan.Check(ctx, lan.Config{})
+	if err != nil {
+		log.Fatal(err) // there is no network at all
+	}
+	for _, fault := range report.Faults {
+		fmt.Println(fault)
+	}
+	fmt.Print(report) // the whole of it, in several lines
 }

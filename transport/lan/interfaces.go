@@ -360,6 +360,17 @@ func (s *networks) zones(ip netip.Addr) []string {
 	return zones
 }
 
+// indexes are the names of the interfaces.
+func (s *networks) indexes() map[int]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	names := make(map[int]string)
+	for _, n := range s.all {
+		names[n.index] = n.name
+	}
+	return names
+}
+
 // onlyLoopback tells whether no other interface is used.
 func (s *networks) onlyLoopback() bool {
 	s.mu.Lock()

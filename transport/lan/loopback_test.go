@@ -1,6 +1,9 @@
 package lan_test
 
-import "net"
+import (
+	"net"
+	"net/netip"
+)
 
 func loopbackName() string {
 	ifs, _ := net.Interfaces()
@@ -10,4 +13,9 @@ func loopbackName() string {
 		}
 	}
 	return "lo"
+}
+
+// netipPort is an endpoint.
+func netipPort(ip string, port uint16) netip.AddrPort {
+	return netip.AddrPortFrom(netip.MustParseAddr(ip), port)
 }

@@ -19,6 +19,9 @@ func noFamily(err error) bool {
 	return errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EPROTONOSUPPORT)
 }
 
+// isInUse tells whether an error says that another program has the port.
+func isInUse(err error) bool { return errors.Is(err, syscall.EADDRINUSE) }
+
 // unreachable tells whether an error says that there is no way to an address.
 func unreachable(err error) bool {
 	return errors.Is(err, syscall.ENETUNREACH) || errors.Is(err, errFamily) || noFamily(err)

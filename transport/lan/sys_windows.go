@@ -43,6 +43,9 @@ func noFamily(err error) bool {
 	return errors.Is(err, windows.WSAEAFNOSUPPORT) || errors.Is(err, windows.WSAEADDRNOTAVAIL) || errors.Is(err, windows.WSAEPROTONOSUPPORT)
 }
 
+// isInUse tells whether an error says that another program has the port.
+func isInUse(err error) bool { return errors.Is(err, windows.WSAEADDRINUSE) }
+
 // unreachable tells whether an error says that there is no way to an address.
 func unreachable(err error) bool {
 	return errors.Is(err, windows.WSAENETUNREACH) || errors.Is(err, errFamily) || noFamily(err)
