@@ -301,7 +301,7 @@ func (p *tab) shot(name string) {
 		return
 	}
 	// What moves comes to rest first.
-	p.eval(`new Promise((done) => setTimeout(done, 900))`, nil)
+	p.eval(`document.querySelector(".node:focus")?.blur(), new Promise((done) => setTimeout(done, 900))`, nil)
 	var r struct{ Data string }
 	require.NoError(p.t, json.Unmarshal(p.call("Page.captureScreenshot", map[string]any{"format": "png"}), &r))
 	png, err := base64.StdEncoding.DecodeString(r.Data)

@@ -52,7 +52,7 @@ const list = (items) => (items.length < 2 ? items.join("") : items.slice(0, -1).
 
 function known(p) {
   let n = nodes.get(p.node);
-  if (!n) nodes.set(p.node, (n = { key: p.node, id: 0, nick: "", addr: "", member: false, gone: "", goneAt: 0, goneTick: 0, suspects: new Map() }));
+  if (!n) nodes.set(p.node, (n = { key: p.node, id: 0, nick: "", addr: "", gone: "", goneAt: 0, goneTick: 0, suspects: new Map() }));
   if (p.id) n.id = p.id;
   if (p.nick) n.nick = p.nick;
   if (p.addr) n.addr = p.addr;
@@ -84,7 +84,8 @@ const takers = {
     if (e.phase === "failed") note(e, "bad", "✕", `a node could not join: ${plain(e.text, 120)}`);
   },
   view(e, s) {
-    if (![e.members, e.left].every(Array.isArray)) return;
+    if (![e.members, e.joined, e.left].every(Array.isArray)) return;
+    const first = !s.view; // all of its members are new to it then
     s.view = e;
     s.phase = "ready";
     const view = notation(e);
@@ -93,9 +94,8 @@ const takers = {
       const n = known(m);
       n.suspects.delete(s.key);
       if (n.gone && !sources.get(n.key)?.ended) n.gone = "";
-      if (live && !n.member && e.cause !== "merge") note(e, "good", "→", `${show(m)} joined`, `join ${m.node} ${key}`, view);
-      n.member = true;
     }
+    if (live && !first && e.cause !== "merge") for (const p of e.joined) note(e, "good", "→", `${show(p)} joined`, `join ${p.node} ${key}`, view);
     for (const d of e.left) {
       leave(known(d), d.why);
       if (d.why === "dead") note(e, "bad", "✕", `${show(d)} is dead`, `dead ${d.node} ${key}`, view);
@@ -165,6 +165,11 @@ const takers = {
     note(e, "", "·", `${nick({ nick: e.old })} is now ${show(e.peer)}`, `nick ${e.peer.node} ${e.peer.nick}`);
     known(e.peer);
   },
+  fault(e) {
+    const cut = (e.cut ?? []).map((ids) => ids.join(",")).join(" | ");
+    const what = [cut && `cut in ${cut}`, e.loss && `${e.loss} % lost`, e.delay_ms && `${e.delay_ms} ms late`].filter(Boolean).join(", ");
+    note(e, what ? "bad" : "good", "≈", what ? `network: ${what}` : "the network is whole again", `fault ${what}`);
+  },
   warn(e) {
     note(e, "busy", "!", plain(e.text, 160), `warn ${e.code}`);
   },
@@ -200,7 +205,6 @@ function leave(n, why) {
   n.suspects.clear();
   if (n.gone && (n.gone === why || why === "left")) return;
   n.gone = why;
-  n.member = false;
   n.goneAt = performance.now();
   n.goneTick = ticks;
 }
@@ -339,7 +343,10 @@ function place(width, height) {
   const above = () => r * 1.85; // of a node's middle: the crown
   const below = () => r + 2.7 * label(r) + 6; // its name and code
   for (let i = 0; i < 3; i++) {
-    q = Math.min(sw / 2 - Math.max(r * 1.15, 3.2 * label(r)), (sh - above() - below()) / 2);
+    q = (sh - above() - below()) / 2;
+    const beside = sw / 2 - Math.max(r * (k > 1 ? 1.5 : 1.15), 3.2 * label(r));
+    if (most > 2 || sw > sh) q = Math.min(q, beside);
+    else q = Math.min(q, beside * 1.6);
     if (most > 1) r = Math.min(r, Math.max(14, (q * Math.sin(Math.PI / most)) / 1.3));
   }
   const spots = new Map();
@@ -349,12 +356,12 @@ function place(width, height) {
     const n = c.members.length;
     const radius = n > 1 ? q : 0;
     c.members.forEach((key, j) => {
-      const a = 2 * Math.PI * (j / n) - Math.PI / 2 + (n === 2 ? Math.PI / 2 : 0);
+      const a = 2 * Math.PI * (j / n) - Math.PI / 2 + (n === 2 && sw > sh ? Math.PI / 2 : 0);
       spots.set(key, { x: x + radius * Math.cos(a), y: y + radius * Math.sin(a) });
     });
     return { x, y, r: radius };
   });
-  return { spots, rings, r, label: label(r), wide, cols, rows };
+  return { spots, rings, r, label: label(r), wide, width };
 }
 
 // sealPath is the shape that stands for a digest: 24 of them, flowers and
@@ -512,7 +519,7 @@ function drawNode(key, coordinators) {
   const size = [r, empty, digest?.hist, layout.label].join();
   if (d.size !== size) {
     d.size = size;
-    d.halo.setAttribute("r", r + 8);
+    d.halo.setAttribute("r", r + 5);
     d.disc.setAttribute("r", r);
     d.plate.setAttribute("r", r * 0.42);
     d.seal.setAttribute("d", empty ? circlePath(r * 0.7) : sealPath(digest.hist, r * 0.9));
@@ -527,11 +534,16 @@ function drawNode(key, coordinators) {
     d.badge.lastChild.setAttribute("font-size", Math.max(12, r * 0.36));
   }
   text(d.id, n.id || "·");
-  text(d.nick, nick(n, 14) + (sources.has(key) && sources.size < nodes.size ? " ◂" : ""));
+  const room = 2 * Math.min(spot.x, layout.width - spot.x, r * 2.4) - 6;
+  const name = nick(n, 14);
+  if (d.name !== name + room) {
+    d.name = name + room;
+    fit(d.nick, name, room);
+  }
   text(d.badge.lastChild, st === "suspect" ? "?" : "✕");
   const word = { dead: "dead", left: "left", suspect: "suspect", joining: "joining" }[st] ?? (!digest ? "····" : empty ? "no words" : code(digest.hist));
   text(d.word, word);
-  const said = [`${nick(n)}, node ${n.id || "without a number yet"}`, leads ? "coordinator" : "", st];
+  const said = [`${nick(n)}${sources.size === 1 && sources.has(key) ? ", this node" : ""}, node ${n.id || "without a number yet"}`, leads ? "coordinator" : "", st];
   if (digest && st === "up") said.push(empty ? "no messages" : `history ${code(digest.hist).split("").join(" ")}, ${count(digest.n, "message", "messages")}`);
   d.g.setAttribute("aria-label", said.filter(Boolean).join(", "));
 }
@@ -539,6 +551,15 @@ function drawNode(key, coordinators) {
 function text(e, s) {
   s = String(s);
   if (e.textContent !== s) e.textContent = s;
+}
+
+// fit leaves out the end of a text that is too wide.
+function fit(e, s, width) {
+  text(e, s);
+  for (const letters = Array.from(s.replace(/…$/, "")); letters.length > 1 && e.getComputedTextLength() > width; ) {
+    letters.pop();
+    text(e, letters.join("") + "…");
+  }
 }
 
 // drawCrowns lets a crown that is lost fly to who has none yet.
