@@ -32,8 +32,8 @@ func lineOf(seq uint64, key string, b body) []byte {
 	return encode(header{V: protoVersion, Seq: seq, T: "2026-01-01T00:00:00.000Z", Node: key, ID: 1}, b)
 }
 
-// ask sends one request and returns the answer, its body read if it ends.
-func ask(t *testing.T, w *web, method, path string, set func(r *http.Request)) (*http.Response, string) {
+// fetch sends one request and returns the answer, its body read if it ends.
+func fetch(t *testing.T, w *web, method, path string, set func(r *http.Request)) (*http.Response, string) {
 	t.Helper()
 	r, err := http.NewRequest(method, "http://"+w.ln.Addr().String()+path, nil)
 	require.NoError(t, err)
@@ -86,7 +86,7 @@ func TestWebRequests(t *testing.T) {
 		{"a head that is large", "GET", "/", func(r *http.Request) { r.Header.Set("X", strings.Repeat("x", 4<<10)) }, 200},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			resp, body := ask(t, w, c.method, c.path, c.set)
+			resp, body := fetch(t, w, c.method, c.path, c.set)
 			require.Equal(t, c.code, resp.StatusCode, body)
 			h := resp.Header
 			require.Contains(t, h.Get("Content-Security-Policy"), "default-src 'none'")
@@ -111,7 +111,7 @@ func TestWebRequests(t *testing.T) {
 	_, _ = fmt.Fprintf(raw, "GET / HTTP/1.1\r\nHost: localhost\r\nX: %s\r\n\r\n", strings.Repeat("x", 64<<10))
 	answer, _ := io.ReadAll(raw) // it may be reset before all was written
 	require.NotContains(t, string(answer), " 200 ", "to a head that is too large")
-	_, page := ask(t, w, "GET", "/", nil)
+	_, page := fetch(t, w, "GET", "/", nil)
 	for _, inline := range []string{"<style", " style=", " onclick", " onload", "http://", "https://", "//"} {
 		require.NotContains(t, page, inline, "the policy forbids it")
 	}
@@ -310,10 +310,10 @@ func TestWebMany(t *testing.T) {
 	for range webClients {
 		follow(t, w, "").until("live")
 	}
-	resp, _ := ask(t, w, "GET", "/events", nil)
+	resp, _ := fetch(t, w, "GET", "/events", nil)
 	require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
 	require.NotEmpty(t, resp.Header.Get("Retry-After"))
-	resp, _ = ask(t, w, "GET", "/", nil)
+	resp, _ = fetch(t, w, "GET", "/", nil)
 	require.Equal(t, http.StatusOK, resp.StatusCode)
 	for i := range uint64(feedNodes + 10) {
 		key := fmt.Sprint("n", i)
