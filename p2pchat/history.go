@@ -137,20 +137,6 @@ func (h History) Search(words string) iter.Seq[Message] {
 	}
 }
 
-// Rooms lists the rooms that messages held were sent to, in the order of their
-// first message.
-func (n *Node) Rooms() []string {
-	var rooms []string
-	seen := make(map[string]bool)
-	for m := range n.History("").All() {
-		if !m.Dropped && !seen[m.Room] {
-			seen[m.Room] = true
-			rooms = append(rooms, m.Room)
-		}
-	}
-	return rooms
-}
-
 // walk reads page by page. Between two pages messages may be inserted, so it
 // goes on from the last message and not from its old position.
 func (h History) walk(pos uint64, backwards bool) iter.Seq[Message] {
