@@ -191,6 +191,8 @@ func (c *Coordinated) Step(now time.Time, in Input) {
 		c.down(in)
 	case Refused:
 		c.refused(in.Wait)
+	case Slept:
+		c.wake(in.For)
 	case Won:
 		c.won(in.Base)
 	case Elect:
@@ -207,6 +209,7 @@ func (c *Coordinated) Step(now time.Time, in Input) {
 // Tick implements Membership.
 func (c *Coordinated) Tick(now time.Time) {
 	c.advance(now)
+	c.checkLate()
 	for t := range numTimers {
 		due := c.due[t]
 		if due.IsZero() || c.now.Before(due) {
@@ -216,6 +219,37 @@ func (c *Coordinated) Tick(now time.Time) {
 		if c.state != stopped {
 			c.fire(t, c.now.Sub(due))
 		}
+	}
+}
+
+// checkLate finds out, by timers that are late, that this process stood still.
+func (c *Coordinated) checkLate() {
+	var late time.Duration
+	for _, due := range c.due {
+		if !due.IsZero() {
+			late = max(late, c.now.Sub(due))
+		}
+	}
+	if late > wakeBeats*c.t.H {
+		c.wake(late)
+	}
+}
+
+// wakeBeats is how many heartbeats late a timer is of a process that slept.
+const wakeBeats = 3
+
+// wake looks after the group at once: an answer to a keep-alive says whether it
+// went on without this node.
+func (c *Coordinated) wake(after time.Duration) {
+	if c.state == idle || c.state == stopped {
+		return
+	}
+	c.event(Woke{After: after})
+	switch c.state {
+	case following:
+		c.set(timerKeepAlive, 1)
+	case leading:
+		c.set(timerBeat, 1)
 	}
 }
 
@@ -451,6 +485,9 @@ func (c *Coordinated) install(v View, cause ViewCause, left []Departure) {
 	changed := prev.ID.Epoch.Leader != v.ID.Epoch.Leader || prev.ID.Epoch.Inc != v.ID.Epoch.Inc
 	if changed && prev.Members != nil && was != leading {
 		ev.Gap = c.silence()
+		if w := c.watch; (w.proven || w.doubted) && w.lost.After(w.heard) {
+			ev.Gap = c.now.Sub(w.lost)
+		}
 	}
 
 	c.view, c.hash, c.installed = v, hash(v), c.now

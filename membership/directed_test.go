@@ -813,3 +813,87 @@ func TestPhiDetectorDrivesSuspicion(t *testing.T) {
 	require.NotEmpty(t, events[Suspected](r), "so steady a coordinator is suspected before TProbe")
 	require.NotNil(t, a.pass(3*time.Second).Round)
 }
+
+// A name that was changed just before is in the first view of a coordinator.
+func TestWinnerAnnouncesItsNewName(t *testing.T) {
+	a, v := follower(t, 3)
+	a.step(Rename{Name: "new"})
+	require.NotNil(t, a.step(Down{Addr: addrOf(2), Cause: CauseRefused}).Round)
+	r := a.step(Won{Base: v.ID})
+	in := events[Installed](r)
+	require.Len(t, in, 1)
+	me, _ := in[0].View.Find(keyOf(1))
+	require.Equal(t, "new", me.Name)
+	require.Equal(t, addrOf(1), me.Addr)
+	old, _ := v.Find(keyOf(1))
+	require.Equal(t, old.ID, me.ID)
+	require.Empty(t, events[Installed](a.pass(a.m.t.H)), "it need not be said twice")
+}
+
+// The gap begins with the coordinator's death if that is known, and otherwise
+// when it was heard last.
+func TestGapBeginsWithTheDeath(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		causes []Cause
+		want   time.Duration
+	}{
+		{"stream broke, then refused", []Cause{CauseReset, CauseRefused}, 30 * time.Millisecond},
+		{"refused alone", []Cause{CauseRefused}, 4*time.Second + 30*time.Millisecond},
+	} {
+		a, v := follower(t, 3)
+		a.beat(v, 1)
+		a.pass(4 * time.Second)
+		for _, cause := range c.causes {
+			a.step(Down{Addr: addrOf(2), Cause: cause})
+			a.pass(10 * time.Millisecond)
+		}
+		a.pass(30*time.Millisecond - 10*time.Millisecond*time.Duration(len(c.causes)))
+		in := events[Installed](a.step(Won{Base: v.ID}))
+		require.Len(t, in, 1, c.name)
+		require.Equal(t, c.want, in[0].Gap, c.name)
+	}
+	// A stream that broke proves no death.
+	a, v := follower(t, 3)
+	a.beat(v, 1)
+	a.pass(3 * time.Second)
+	a.step(Down{Addr: addrOf(2), Cause: CauseReset})
+	require.NotNil(t, a.pass(10*time.Second).Round)
+	in := events[Installed](a.step(Won{Base: v.ID}))
+	require.Equal(t, 13*time.Second, in[0].Gap)
+}
+
+// A process that stood still says so once, and asks at once how the group is.
+func TestWakes(t *testing.T) {
+	a, _ := follower(t, 3)
+	a.pass(7 * time.Second)
+	a.now = a.now.Add(wakeBeats * a.m.t.H)
+	a.m.Tick(a.now)
+	require.Empty(t, events[Woke](a.m.Ready()), "a busy machine is no sleep")
+
+	a, _ = follower(t, 3)
+	a.pass(2 * time.Second)
+	a.now = a.now.Add(41 * time.Second)
+	a.m.Tick(a.now)
+	r := a.m.Ready()
+	require.Len(t, events[Woke](r), 1)
+	require.InDelta(t, 41*time.Second, events[Woke](r)[0].After, float64(6*time.Second))
+	require.Nil(t, r.Round)
+	r = a.pass(time.Millisecond)
+	require.Len(t, sent[KeepAlive](r), 1)
+	require.Empty(t, events[Woke](r))
+
+	// The clock stood still too.
+	a, _ = follower(t, 3)
+	a.pass(a.m.t.H)
+	require.Equal(t, []Woke{{After: time.Hour}}, events[Woke](a.step(Slept{For: time.Hour})))
+	require.Len(t, sent[KeepAlive](a.pass(time.Millisecond)), 1)
+
+	l, _ := leader(t, 2, 3)
+	l.pass(time.Second)
+	require.Len(t, events[Woke](l.step(Slept{For: time.Hour})), 1)
+	r = l.pass(time.Millisecond)
+	require.Len(t, sent[Heartbeat](r), 1)
+	require.Empty(t, events[Suspected](r))
+	require.Len(t, l.m.View().Members, 3)
+}

@@ -113,10 +113,10 @@ func (c *Coordinated) succeed(cause ViewCause, left []Departure) {
 		return
 	}
 	c.round = nil
-	var joined []Member
+	joined := c.ownEntry()
 	returned := c.watch.returned
 	if returned != nil && len(left) > 0 && left[0].Key == returned.member.Key {
-		joined = []Member{returned.member}
+		joined = append(joined, returned.member)
 	} else {
 		returned = nil
 	}

@@ -3,7 +3,7 @@ package membership
 import "time"
 
 // Event is something that happened: one of Searching, Installed, Suspected,
-// Restored and Evicted.
+// Restored, Evicted and Woke.
 type Event interface{ event() }
 
 // Searching says that a Join was sent and how often that has happened since
@@ -19,8 +19,9 @@ type Installed struct {
 	// with a new incarnation between the two views is in Joined alone.
 	Joined []Member
 	Left   []Departure
-	// Gap is how long this node had not heard a coordinator, if the view
-	// brought another one.
+	// Gap is how long this node had no coordinator, if the view brought another
+	// one: since the old one's stream broke, if its process is known to have
+	// died, and otherwise since it was heard last.
 	Gap time.Duration
 }
 
@@ -39,6 +40,11 @@ type Restored struct{ Member Member }
 // Evicted says that the group went on without this node, which joins again.
 type Evicted struct{ View ViewID }
 
+// Woke says that this process stood still, or its host slept: by its timers, or
+// by what Slept said. It sees how the group is before it takes anybody for dead.
+type Woke struct{ After time.Duration }
+
+func (Woke) event()      {}
 func (Searching) event() {}
 func (Installed) event() {}
 func (Suspected) event() {}

@@ -8,6 +8,7 @@ import (
 // watchState is what a follower knows of its coordinator.
 type watchState struct {
 	heard    time.Time // last sign of life of the present coordinator
+	lost     time.Time // when its stream broke last
 	seq      uint64    // number of its last heartbeat on the group address
 	detector Detector
 	jitter   time.Duration // so that not all suspect at one instant

@@ -364,6 +364,8 @@ func describe(e Event) string {
 		return fmt.Sprintf("restores %s", e.Member.Name)
 	case Evicted:
 		return "was evicted"
+	case Woke:
+		return fmt.Sprintf("woke after %v", e.After.Round(time.Second))
 	}
 	return fmt.Sprintf("%T", e)
 }

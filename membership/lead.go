@@ -569,6 +569,9 @@ func (c *Coordinated) down(in Down) {
 		}
 	case following:
 		if m := c.coordinator(); m.Addr == in.Addr {
+			if in.Cause == CauseReset {
+				c.watch.lost = c.now
+			}
 			if in.Cause == CauseRefused {
 				c.suspected(why)
 				c.prove(ReasonFailed)

@@ -137,17 +137,28 @@ func (c *Coordinated) checkSelf() {
 	}
 }
 
+// ownEntry is this member's entry as it should be, if the view has another one.
+func (c *Coordinated) ownEntry() []Member {
+	m, ok := c.member(c.self.Key)
+	self := c.self
+	if !self.Addr.IsValid() || self.Addr.Addr().IsUnspecified() {
+		self.Addr = m.Addr
+	}
+	if !ok || m == self {
+		return nil
+	}
+	return []Member{self}
+}
+
 func (c *Coordinated) repeatRename() {
 	switch c.state {
 	case following:
 		c.to(c.coordinator().Addr, c.joinBody())
 	case leading:
-		self := c.self
-		if m, _ := c.member(self.Key); !self.Addr.IsValid() || self.Addr.Addr().IsUnspecified() {
-			self.Addr = m.Addr
+		for _, self := range c.ownEntry() {
+			c.lead.joiners[self.Key] = joiner{member: self}
+			c.admitSoon()
 		}
-		c.lead.joiners[self.Key] = joiner{member: self}
-		c.admitSoon()
 	default:
 		return
 	}

@@ -33,7 +33,7 @@ type Membership interface {
 }
 
 // Input is what a Membership is told: one of Start, Receive, Heard, Campaign,
-// Down, Refused, Won, Elect, Rename, Move and Depart.
+// Down, Refused, Slept, Won, Elect, Rename, Move and Depart.
 type Input interface{ input() }
 
 // Start begins to look for the group. It is the first input, given once.
@@ -89,6 +89,10 @@ const (
 // again soon. It is told so a few times at most, and not by whoever likes to.
 type Refused struct{ Wait time.Duration }
 
+// Slept says that the host slept for so long, where the clock that Step is given
+// stood still meanwhile. Where it did not the machine notices by itself.
+type Slept struct{ For time.Duration }
+
 // Won is the Elector's verdict for the round of Base: this node has won.
 type Won struct{ Base ViewID }
 
@@ -112,6 +116,7 @@ func (Heard) input()    {}
 func (Campaign) input() {}
 func (Down) input()     {}
 func (Refused) input()  {}
+func (Slept) input()    {}
 func (Won) input()      {}
 func (Elect) input()    {}
 func (Rename) input()   {}
