@@ -53,7 +53,8 @@
 //	packets are lost         they are repaired; no message is lost, doubled or out of order
 //	the network splits       each side goes on with a coordinator of its own
 //	the sides meet again     one group, one history; IDs that collide are given anew
-//	a host sleeps            it joins again and catches up
+//	a host sleeps            it joins again and catches up; WarningEvent "woke"
+//	a clock is wrong         nothing depends on it; WarningEvent "clock_skew"
 //	a peer is slow           it lags behind alone, and memory stays bounded
 //	a program is slow        LaggedEvent; messages are never dropped
 //	a packet is garbage,     Status.Drops counts it by reason

@@ -68,6 +68,10 @@ func (n *Node) announce(now time.Time, r core.Ready) bool {
 	if any || !n.said.due.IsZero() && !now.Before(n.said.due) {
 		n.compare(now)
 	}
+	if r.Log.Delivered {
+		n.skew()
+	}
+	n.faults(now)
 	if n.drops.due.IsZero() || !now.Before(n.drops.due) {
 		n.warn(now)
 	}
@@ -95,6 +99,8 @@ func (n *Node) note(now time.Time, note any) {
 		n.publish(&PeerEvent{Peer: peer(e.Member), State: "up", Why: "heard"})
 	case membership.Evicted:
 		n.publish(&WarningEvent{Code: "evicted", Text: "the group went on without this node, which joins again", Count: 1})
+	case membership.Woke:
+		n.publish(&WarningEvent{Code: "woke", Text: fmt.Sprintf("woke after %v, resyncing", e.After.Round(time.Second)), Count: 1})
 	case core.DirectDone:
 		if done := n.direct.sending[e.Ticket]; done != nil {
 			delete(n.direct.sending, e.Ticket)

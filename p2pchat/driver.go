@@ -7,7 +7,9 @@ import (
 	"github.com/seed-885536be/p2p/transport"
 )
 
-// handle is the transport's handler.
+// handle is the transport's handler. It is called by a goroutine for each peer's
+// stream, and a mutex lets in those who wait in their order once they waited for
+// a millisecond: so a peer that floods this node takes turns with the others.
 func (n *Node) handle(e transport.Event) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -41,6 +43,7 @@ func (n *Node) drive() {
 			return
 		}
 		now := time.Now()
+		n.slept(now)
 		n.flush(now)
 		n.core.Tick(now)
 		n.carry(now)
@@ -129,7 +132,7 @@ func (n *Node) pump(now time.Time, to netip.AddrPort) {
 // deadline is when the driver must run next.
 func (n *Node) deadline() time.Time {
 	next := n.core.Deadline()
-	for _, t := range []time.Time{n.said.due, n.drops.due} {
+	for _, t := range []time.Time{n.said.due, n.drops.due, n.watch.due} {
 		if next.IsZero() || !t.IsZero() && t.Before(next) {
 			next = t
 		}

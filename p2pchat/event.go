@@ -123,8 +123,14 @@ type ForkEvent struct {
 
 // WarningEvent says that something may need a person.
 type WarningEvent struct {
-	Code  string // such as "local_only", "store"
-	Text  string
+	// Code is "dropped" (packets were refused; at most one a minute for each
+	// reason, which Text names), "evicted" (the group went on without this node,
+	// which joins again), "woke" (the process or its host stood still),
+	// "clock_skew" (an author's clock differs by over a minute; once for each),
+	// "store" (the data directory failed), or a code of the transport's, such as
+	// "no_multicast".
+	Code  string
+	Text  string // for a person
 	Count uint64
 }
 

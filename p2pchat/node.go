@@ -56,6 +56,7 @@ type Node struct {
 	changed  chan struct{} // closed when anything changed
 	direct   direct
 	rooms    rooms
+	watch    watch
 	buf      []byte // for encoding payloads
 
 	timer  *time.Timer
@@ -87,6 +88,7 @@ func New(opts ...Option) (*Node, error) {
 		stable: make(map[causal.WriterID]uint64), subs: make(map[*subscription]struct{}),
 		more: make(chan struct{}), changed: make(chan struct{}),
 		direct: direct{sending: make(map[uint64]chan core.DirectDone), more: make(chan struct{})},
+		watch:  newWatch(),
 		rooms:  rooms{ends: make(map[string]*ends)},
 		wake:   make(chan struct{}, 1), stop: make(chan struct{}), closed: make(chan struct{}),
 	}

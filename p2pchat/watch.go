@@ -1,0 +1,85 @@
+package p2pchat
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/seed-885536be/p2p/membership"
+	"github.com/seed-885536be/p2p/transport"
+)
+
+// watch is what a node looks at besides what the protocol needs, to warn of it.
+type watch struct {
+	wall   func() time.Time // the time of day
+	ran    time.Time        // when the driver ran last
+	ranAt  time.Time        // the time of day then
+	skewed map[PeerID]bool  // whose clocks were warned of
+	faults map[transport.Warning]bool
+	due    time.Time // when to ask the transport again
+}
+
+// Times of a watch.
+const (
+	maxSkew   = time.Minute
+	faultsGap = 2 * time.Second
+)
+
+func newWatch() watch {
+	return watch{
+		wall:   func() time.Time { return time.Now().Round(0) },
+		skewed: make(map[PeerID]bool), faults: make(map[transport.Warning]bool),
+	}
+}
+
+// slept tells the core if the host slept. On some systems the clock that
+// durations are taken from stands still meanwhile, but the time of day does not.
+func (n *Node) slept(now time.Time) {
+	w := &n.watch
+	at := w.wall()
+	if !w.ran.IsZero() {
+		if d := at.Sub(w.ranAt) - now.Sub(w.ran); d > 3*n.cfg.timing.H {
+			n.core.Step(now, membership.Slept{For: d})
+		}
+	}
+	w.ran, w.ranAt = now, at
+}
+
+// skew warns, once for each author, of a clock that differs from this node's,
+// as what was delivered last shows.
+func (n *Node) skew() {
+	last := n.history.Len()
+	if last == 0 {
+		return
+	}
+	for m := range n.history.Deliveries(last - 1) {
+		if m.Own || m.Backlog || m.Wall.IsZero() || n.watch.skewed[m.Author] {
+			return
+		}
+		d := m.Wall.Sub(n.watch.wall())
+		how := "ahead of"
+		if d < 0 {
+			d, how = -d, "behind"
+		}
+		if d > maxSkew {
+			n.watch.skewed[m.Author] = true
+			n.publish(&WarningEvent{Code: "clock_skew", Text: fmt.Sprintf("the clock of %v is %v %s this one", n.peer(m.Author), d.Round(time.Second), how), Count: 1})
+		}
+	}
+}
+
+// faults passes on what the transport says of its network, each fault once
+// until it has passed.
+func (n *Node) faults(now time.Time) {
+	t, ok := n.cfg.transport.(transport.Warner)
+	if !ok || now.Before(n.watch.due) {
+		return
+	}
+	n.watch.due = now.Add(faultsGap)
+	present := make(map[transport.Warning]bool)
+	for _, w := range t.Warnings() {
+		if present[w] = true; !n.watch.faults[w] {
+			n.publish(&WarningEvent{Code: w.Code, Text: w.Text, Count: 1})
+		}
+	}
+	n.watch.faults = present
+}
