@@ -60,6 +60,7 @@ type held struct {
 type guests struct {
 	mu      sync.Mutex
 	known   map[instance]*known
+	at      map[netip.AddrPort]instance // who has proven an address last
 	pending map[instance][]*pending
 	waiting int // of pending
 	bytes   int // that they hold
@@ -199,8 +200,10 @@ func (g *guests) prove(key *groupKey, id instance, payload []byte, aead cipher.A
 	}
 	k.used = now
 	if len(k.addrs) == maxAddrs {
+		g.leave(id, k.addrs[0])
 		k.addrs = k.addrs[1:]
 	}
+	g.at[p.addr] = id
 	k.addrs = append(k.addrs[:len(k.addrs):len(k.addrs)], p.addr)
 	for _, h := range p.held {
 		if k.window.take(h.n) {
@@ -217,10 +220,35 @@ func (g *guests) forget(now time.Time) bool {
 	before := len(g.known)
 	for id, k := range g.known {
 		if now.Sub(k.used) >= idle {
-			delete(g.known, id)
+			g.remove(id, k)
 		}
 	}
 	return len(g.known) < before
+}
+
+func (g *guests) remove(id instance, k *known) {
+	delete(g.known, id)
+	for _, addr := range k.addrs {
+		g.leave(id, addr)
+	}
+}
+
+// leave notes that a sender is not known at an address any more.
+func (g *guests) leave(id instance, addr netip.AddrPort) {
+	if g.at[addr] == id {
+		delete(g.at, addr)
+	}
+}
+
+// direct prepares a frame for one receiver, if that is known.
+func (g *guests) direct(to netip.AddrPort, frame []byte) (kind byte, plain []byte) {
+	g.mu.Lock()
+	id, ok := g.at[to]
+	g.mu.Unlock()
+	if !ok {
+		return kindDatagram, frame
+	}
+	return kindDirect, append(append(make([]byte, 0, targetSize+len(frame)), id[:targetSize]...), frame...)
 }
 
 // keep forgets all whose key is in the ring no more.
@@ -229,7 +257,7 @@ func (g *guests) keep(r *ring) {
 	defer g.mu.Unlock()
 	for id, k := range g.known {
 		if !r.has(k.key) {
-			delete(g.known, id)
+			g.remove(id, k)
 		}
 	}
 	for _, ps := range g.pending {
@@ -266,9 +294,15 @@ func (t *Transport) datagram(e transport.Event) {
 	}
 	now := time.Now()
 	n := binary.BigEndian.Uint64(header[nonceAt:]) >> 16
+	if kind == kindDirect {
+		if len(plain) < targetSize || !t.sender.is(plain[:targetSize]) {
+			t.drop(dropReplay) // meant for another
+			return
+		}
+		plain, kind = plain[targetSize:], kindDatagram
+	}
 	switch kind {
-	case kindDatagram:
-		// An empty frame is one as well.
+	case kindDatagram: // an empty frame is one as well
 		v, ask := t.guests.judge(key, id, e.Peer, n, plain, now)
 		t.ask(e.Peer, ask)
 		switch v {

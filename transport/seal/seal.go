@@ -18,6 +18,7 @@ var (
 	_ transport.Transport = (*Transport)(nil)
 	_ transport.Reporter  = (*Transport)(nil)
 	_ transport.Refuser   = (*Transport)(nil)
+	_ transport.Warner    = (*Transport)(nil)
 )
 
 // Config describes a Transport. Key is needed.
@@ -98,7 +99,7 @@ func New(inner transport.Transport, c Config) (*Transport, error) {
 		inner: inner, cfg: c, group: groupPrefix + inner.Group(), identity: c.Identity,
 		peers:   make(map[netip.AddrPort]*peer),
 		drained: make(chan struct{}, 1),
-		guests:  guests{known: make(map[instance]*known), pending: make(map[instance][]*pending)},
+		guests:  guests{known: make(map[instance]*known), at: make(map[netip.AddrPort]instance), pending: make(map[instance][]*pending)},
 		sender:  sender{limit: c.renewal},
 	}
 	rand.Read(t.self[:]) // never fails
@@ -196,7 +197,8 @@ func (t *Transport) Unicast(to netip.AddrPort, frame []byte) error {
 	if err := t.check(frame, transport.MaxDatagram); err != nil {
 		return err
 	}
-	return t.inner.Unicast(to, t.sender.seal(kindDatagram, frame))
+	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
+	return t.inner.Unicast(to, t.sender.seal(t.guests.direct(to, frame)))
 }
 
 // check returns the error for a frame that cannot be sent now, or at all.
@@ -333,6 +335,14 @@ func (t *Transport) Refuse(to netip.AddrPort, err error) {
 func (t *Transport) Interfaces() []transport.Interface {
 	if r, ok := t.inner.(transport.Reporter); ok {
 		return r.Interfaces()
+	}
+	return nil
+}
+
+// Warnings implements transport.Warner.
+func (t *Transport) Warnings() []transport.Warning {
+	if w, ok := t.inner.(transport.Warner); ok {
+		return w.Warnings()
 	}
 	return nil
 }

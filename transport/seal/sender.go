@@ -13,6 +13,7 @@ import (
 // What a sealed frame is: its first byte.
 const (
 	kindDatagram  = transport.FirstSealed + iota // a frame of the caller's
+	kindDirect                                   // the same, for one receiver and no other
 	kindChallenge                                // asks a sender to prove that it is alive
 	kindProof                                    // does so
 	kindHello                                    // begins the handshake of a stream
@@ -33,13 +34,16 @@ type instance [16]byte
 //	27      6       random
 //	33              what is encrypted, with the 16 bytes of the tag
 //
-// of which all before 33 is authenticated, and 21 to 33 is the nonce.
+// of which all before 33 is authenticated, and 21 to 33 is the nonce. What is
+// encrypted begins, in one for a receiver whose instance is known, with the first
+// 8 bytes of that.
 const (
 	nonceAt     = 21
 	randomAt    = 27
 	headerSize  = 33
 	tagSize     = 16
 	sealingCost = headerSize + tagSize
+	targetSize  = 8
 )
 
 // renewal is how many datagrams are sealed with one key. Then the sender takes a
@@ -55,7 +59,7 @@ const freshness = time.Second
 type sender struct {
 	mu           sync.Mutex
 	key          *groupKey
-	id           instance
+	id, previous instance
 	aead         cipher.AEAD
 	count        uint64 // of the datagrams sealed
 	limit        uint64
@@ -70,7 +74,7 @@ type mark struct {
 
 // renew takes another instance, for a key. s.mu is held.
 func (s *sender) renew(g *groupKey) {
-	s.key = g
+	s.key, s.previous = g, s.id
 	rand.Read(s.id[:]) // never fails
 	s.aead = g.sender(s.id)
 	now := mark{at: time.Now()}
@@ -91,6 +95,13 @@ func (s *sender) instance() instance {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.id
+}
+
+// is tells whether this is, or was last, the instance that begins with b.
+func (s *sender) is(b []byte) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return string(b) == string(s.id[:len(b)]) || string(b) == string(s.previous[:len(b)]) && s.previous != (instance{})
 }
 
 // seal makes a datagram.
