@@ -46,7 +46,9 @@
 //     sizes are in the open, and so is which secret, by a number derived from it,
 //     so that it can be seen that two packets are of one group.
 //   - Timeliness: who holds back a datagram can deliver it later, as long as it
-//     has not come and no more than 2,048 that its sender sent after it have.
+//     has not come and no more than 2,048 that its sender sent after it have; and
+//     the first that a node sends to an endpoint of which it knows nothing, to
+//     another member as well.
 //   - Availability: who can hold back packets can keep members apart, and who can
 //     send enough of them can keep a node busy. What a false packet costs is
 //     bounded, see below.
@@ -74,7 +76,9 @@
 // floor is the number that the sender had reached a while ago: what it sent in
 // the last second is above it, what it sent more than three seconds ago is below.
 // The proof is also one of the address to which the challenge was sent: a datagram
-// that comes from elsewhere is held in the same way.
+// that comes from elsewhere is held in the same way. A datagram to one node names
+// the receiver's instance, if the sender knows who is there, and nobody else takes
+// it.
 //
 // Why nothing can be replayed, although what is remembered is bounded:
 //
@@ -83,8 +87,10 @@
 //	of a run that is known            its number was taken, or is below the window
 //	of a run that was forgotten       nothing had come from it for a minute when it was forgotten, so
 //	                                  what was taken is older than that, and below the floor
-//	of a run, sent before a restart   it is at most three seconds old, and this run has not taken it
-//	of the receiver                   it knows its own instance
+//	of the receiver's own             it knows its instances
+//
+// What a receiver took and then forgot by restarting is new to it if it is less
+// than three seconds old, as it would be if it had been slow on its way.
 //
 // If the tables are full, newcomers are refused and nobody is forgotten: at most
 // 4,096 senders, and 1,024 from which a proof is awaited, with 1 MiB of packets.
