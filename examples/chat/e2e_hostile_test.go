@@ -1,0 +1,171 @@
+//go:build unix
+
+package main_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-885536be/p2p/internal/lab"
+)
+
+// Longer and harder runs:
+//
+//	go test ./examples/chat -run HostileStranger -hostile.rate 50000 -hostile.for 10s
+//	go test ./examples/chat -run StuckMember -stuck.for 60s
+var (
+	hostileRate = flag.Int("hostile.rate", 5000, "packets a second from the hostile stranger")
+	hostileFor  = flag.Duration("hostile.for", 3*time.Second, "how long the hostile stranger attacks")
+	stuckFor    = flag.Duration("stuck.for", 5*time.Second, "how long a member takes nothing; from 30s on, the others must go on at 80 % of their pace")
+)
+
+// TestSituationHostileStranger attacks a group of three from a fourth host,
+// while it talks. The group keeps its coordinator and loses nothing, and its
+// processes do not grow.
+func TestSituationHostileStranger(t *testing.T) {
+	net := lab.NewNet(t, 4)
+	g := onNet(t)
+	stranger := net.Host(4).Command(lab.Build(t, "github.com/seed-885536be/p2p/internal/lab/testdata/stranger"),
+		"-rate", fmt.Sprint(*hostileRate), "-for", hostileFor.String())
+	var complaint strings.Builder
+	stranger.Stderr = &complaint
+	whom, err := stranger.StdinPipe()
+	require.NoError(t, err)
+	pipe, err := stranger.StdoutPipe()
+	require.NoError(t, err)
+	out := bufio.NewReader(pipe)
+	require.NoError(t, stranger.Start())
+	t.Cleanup(func() { _ = stranger.Process.Kill() }) // it has ended, if all is well
+	_, err = out.ReadString('\n')
+	require.NoError(t, err, "it listens")
+
+	var targets []string
+	for i := 1; i <= 3; i++ {
+		n := g.join(net.Host(i))
+		targets = append(targets, lab.As[struct{ Addr string }](t, n.Events()[0]).Addr)
+	}
+	waitMembers(t, g.nodes)
+	g.say(g.nodes, 10)
+	g.converge(g.nodes, nil)
+	before := map[*node]int64{}
+	for _, n := range g.nodes {
+		before[n] = n.Memory()
+	}
+	from := marks(g.nodes)
+
+	var did struct{ Heard, Packets, Connections int }
+	attacked := make(chan error, 1)
+	go func() {
+		_, err := io.WriteString(whom, strings.Join(targets, " ")+"\n")
+		line, rerr := out.ReadBytes('\n')
+		attacked <- errors.Join(err, rerr, json.Unmarshal(line, &did), stranger.Wait())
+	}()
+	for over := false; !over; {
+		select {
+		case err := <-attacked:
+			require.NoError(t, err, complaint.String())
+			over = true
+		default:
+			g.say(g.nodes, 5)
+			for _, n := range g.nodes {
+				n.wait("message", lab.Args{"n": len(g.sent)})
+			}
+		}
+	}
+	t.Logf("%d packets in %v, made of %d heard, and %d connections; %d messages meanwhile", did.Packets, *hostileFor, did.Heard, did.Connections, len(g.sent))
+	require.Positive(t, did.Heard)
+	require.Positive(t, did.Connections)
+
+	g.converge(g.nodes, nil)
+	require.Equal(t, 1, waitMembers(t, g.nodes).Coord)
+	g.check(g.nodes)
+	for _, n := range g.nodes {
+		n.never(from[n], "coord", "elect")
+		_, drops := n.drops()
+		for _, reason := range []string{"malformed", "forged"} {
+			require.Positive(t, drops[reason], "%s: %v", n.Name(), drops)
+		}
+		grown := n.Memory() - before[n]
+		t.Logf("%s: %d MiB, %d more than before; drops %v", n.Name(), n.Memory()>>20, grown>>20, drops)
+		if !lab.Race { // whose shadow memory grows with all that was touched
+			require.Less(t, grown, int64(64<<20), n.Name())
+		}
+	}
+}
+
+// rounds lets all nodes talk, in rounds that end when each has delivered what
+// the others said, for some time, and returns how long each round took.
+func (g *group) rounds(nodes []*node, d time.Duration) (took []time.Duration) {
+	g.t.Helper()
+	for end := time.Now().Add(d); time.Now().Before(end); {
+		const each = 40
+		began, from := time.Now(), marks(nodes)
+		g.say(nodes, each)
+		for _, n := range nodes {
+			left := each * len(nodes)
+			n.Await(from[n], "msg", func(lab.Event) bool { left--; return left == 0 })
+		}
+		took = append(took, time.Since(began))
+	}
+	return took
+}
+
+func median(d []time.Duration) time.Duration {
+	d = slices.Clone(d)
+	slices.Sort(d)
+	return d[len(d)/2]
+}
+
+// TestSituationStuckMember stops a process while the others talk as fast as
+// they can. They go on, do not grow, and it catches up when it may. For some
+// seconds it remains a member; after ten its connections are given up, and so
+// is it.
+func TestSituationStuckMember(t *testing.T) {
+	// It is not to be suspected because it is silent.
+	g := onLoopback(t, "-heartbeat", "1s", "-timeout", "10m")
+	for range 4 {
+		g.join(nil)
+	}
+	waitMembers(t, g.nodes)
+	stuck, rest := g.nodes[3], g.nodes[:3]
+	g.rounds(g.nodes, time.Second) // to warm up
+	before := g.rounds(rest, max(2*time.Second, *stuckFor/3))
+	from := marks(rest)
+	memory := map[*node]int64{}
+	for _, n := range rest {
+		memory[n] = n.Memory()
+	}
+	said := len(g.sent)
+	stuck.Freeze()
+	during := g.rounds(rest, *stuckFor)
+	for _, n := range rest {
+		grown := n.Memory() - memory[n]
+		t.Logf("%s: grown by %d KiB in %d messages", n.Name(), grown>>10, len(g.sent)-said)
+		if !lab.Race {
+			// What was said is kept; what waits for one who takes nothing is not
+			// kept again.
+			require.Less(t, grown, int64(32<<20+8<<10*(len(g.sent)-said)), n.Name())
+		}
+		n.never(from[n], "coord", "elect")
+	}
+	stuck.Thaw()
+	thawed := time.Now()
+	g.converge(g.nodes, nil)
+	t.Logf("all have the same %v after it went on", time.Since(thawed))
+	g.check(g.nodes)
+	waitMembers(t, g.nodes)
+	t.Logf("a round of the others took %v before and %v meanwhile, in the median of %d and %d", median(before), median(during), len(before), len(during))
+	if *stuckFor >= 30*time.Second {
+		require.Less(t, float64(median(during)), 1.25*float64(median(before)))
+	}
+}
