@@ -5,6 +5,9 @@
 //
 // With -json it speaks a line protocol on its standard input and output, for
 // tests, scripts and other languages; PROTOCOL.md describes it.
+//
+// With -web 127.0.0.1:8080 it shows the group on a web page, beside any of
+// these; the page can be read, and nothing else.
 package main
 
 import (

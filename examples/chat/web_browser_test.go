@@ -8,11 +8,17 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"image"
+	"image/color"
+	"image/draw"
+	"image/png"
 	"io"
+	"maps"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -304,10 +310,33 @@ func (p *tab) shot(name string) {
 	p.eval(`document.querySelector(".node:focus")?.blur(), new Promise((done) => setTimeout(done, 900))`, nil)
 	var r struct{ Data string }
 	require.NoError(p.t, json.Unmarshal(p.call("Page.captureScreenshot", map[string]any{"format": "png"}), &r))
-	png, err := base64.StdEncoding.DecodeString(r.Data)
+	raw, err := base64.StdEncoding.DecodeString(r.Data)
 	require.NoError(p.t, err)
+	seen, err := png.Decode(bytes.NewReader(raw))
+	require.NoError(p.t, err)
+	var small bytes.Buffer // the browser does not compress much
+	require.NoError(p.t, (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&small, few(seen)))
 	require.NoError(p.t, os.MkdirAll(*shots, 0o755))
-	require.NoError(p.t, os.WriteFile(filepath.Join(*shots, name+".png"), png, 0o644))
+	require.NoError(p.t, os.WriteFile(filepath.Join(*shots, name+".png"), small.Bytes(), 0o644))
+}
+
+// few is a picture in at most 256 colours, those that it has most of.
+func few(m image.Image) image.Image {
+	box := m.Bounds()
+	count := map[color.RGBA]int{}
+	for y := box.Min.Y; y < box.Max.Y; y++ {
+		for x := box.Min.X; x < box.Max.X; x++ {
+			count[color.RGBAModel.Convert(m.At(x, y)).(color.RGBA)]++
+		}
+	}
+	colours := slices.SortedFunc(maps.Keys(count), func(a, b color.RGBA) int { return count[b] - count[a] })
+	var palette color.Palette
+	for _, c := range colours[:min(len(colours), 256)] {
+		palette = append(palette, c)
+	}
+	out := image.NewPaletted(box, palette)
+	draw.Draw(out, box, m, box.Min, draw.Src)
+	return out
 }
 
 // clean checks that the page had no trouble and asked nobody else for anything.

@@ -13,6 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// The picture in the README is web/page.png, the shot named readme:
+//
+//	go test ./examples/chat -run 'TestPage$' -shots DIR
 var shots = flag.String("shots", "", "write pictures of the web page to this `directory`")
 
 // stage is nodes in machine mode and a page that shows them.
