@@ -38,12 +38,12 @@ func (m *Memory) ackDue(p *peer) bool {
 
 // ackFor returns what the peer does not know yet of what is held.
 func (m *Memory) ackFor(p *peer) *Ack {
-	a := &Ack{Full: p.ackAll, Height: uint64(len(m.order.heights)), Count: uint64(m.blocks.n), Digest: m.Digest(), Tips: []Dot{}, Doubts: []Tip{}}
+	a := &Ack{Full: p.ackAll, Height: m.order.top(), Count: m.count, Digest: m.Digest(), Tips: []Dot{}, Doubts: []Tip{}}
 	if p.ackAll {
 		p.acked = nil
 	}
 	for i := range m.writers {
-		n := uint64(len(m.writers[i].blocks))
+		n := m.writers[i].n()
 		if i < len(p.acked) && p.acked[i] == n {
 			continue
 		}
@@ -95,7 +95,7 @@ func (m *Memory) onAck(p *peer, msg *Ack) {
 			}
 			continue
 		}
-		if t.N > uint64(len(m.writers[w].blocks)) {
+		if t.N > m.writers[w].n() {
 			ahead = t
 		}
 		p.setAck(w, t.N)
@@ -145,7 +145,7 @@ func (m *Memory) overtake(p *peer) {
 		return
 	}
 	for w := range m.writers {
-		if n := p.ack(uint32(w)); n > uint64(len(m.writers[w].blocks)) {
+		if n := p.ack(uint32(w)); n > m.writers[w].n() {
 			p.ahead, p.aheadAt = Dot{Writer: m.writers[w].id, N: n}, m.now
 			return
 		}
@@ -160,16 +160,16 @@ func (m *Memory) restable(w uint32) {
 	if len(wr.branches) > 0 {
 		return
 	}
-	n := uint64(len(wr.blocks))
+	n := wr.n()
 	for _, p := range m.members {
 		if p.key != wr.author {
 			n = min(n, p.ack(w))
 		}
 	}
-	if n == 0 {
+	if n <= wr.off {
 		return
 	}
-	b := m.blocks.at(wr.blocks[n-1])
+	b := m.blocks.at(wr.at(n))
 	if s := b.first + uint64(b.count) - 1; s > wr.stable {
 		wr.stable = s
 		if !wr.dirty {
@@ -190,7 +190,7 @@ func (m *Memory) Stable(id WriterID) uint64 {
 
 // refinal computes anew the height up to which no member will write any more.
 func (m *Memory) refinal() {
-	h := uint64(len(m.order.heights))
+	h := m.order.top()
 	for _, p := range m.members {
 		h = min(h, p.final)
 	}

@@ -30,9 +30,10 @@ const (
 
 // The kinds of blocks.
 const (
-	kindMessages = iota + 1
-	kindMerge    // draws heads together; no messages
-	kindGenesis  // the first of a writer
+	kindMessages   = iota + 1
+	kindMerge      // draws heads together; no messages
+	kindGenesis    // the first of a writer
+	kindCheckpoint // a vote for a checkpoint; no messages
 )
 
 // body is what is hashed and signed of a block, beside its payload. It has
@@ -48,6 +49,7 @@ const (
 //	wall                   uvarint: milliseconds since 1970; never decides causality
 //	genesis: key, random   32 and 16 bytes, and whom it continues: 0, or 1 and a reference
 //	others: prev           32 bytes: hash of the writer's block n-1
+//	checkpoint: upto, sum  uvarint and 32 bytes: a height, and the commitment to all up to it
 //	deps                   1 byte: how many, then references in ascending order
 //
 // A reference is writer (16 bytes), n (uvarint) and hash (32 bytes).
@@ -63,6 +65,8 @@ type body struct {
 	random [16]byte // genesis only
 	cont   Ref      // genesis only; N is 0 if it continues none
 	prev   Hash     // all others
+	upto   uint64   // checkpoint only: below height, and
+	commit Hash     // what it commits to
 	deps   []Ref
 }
 
@@ -98,6 +102,7 @@ var (
 	errLinks     = errors.New("links")
 	errHeight    = errors.New("height")
 	errHollow    = errors.New("no_payload")
+	errBelow     = errors.New("below_checkpoint")
 )
 
 // domain is the prefix of what is hashed: it keeps groups apart.
@@ -162,6 +167,10 @@ func (x *body) append(b []byte) []byte {
 		}
 	} else {
 		b = append(b, x.prev[:]...)
+	}
+	if x.kind == kindCheckpoint {
+		b = binary.AppendUvarint(b, x.upto)
+		b = append(b, x.commit[:]...)
 	}
 	b = append(b, byte(len(x.deps)))
 	for _, d := range x.deps {
@@ -241,6 +250,10 @@ func (x *body) decode(b []byte) error {
 	} else {
 		x.prev = Hash(r.bytes(32))
 	}
+	if kind == kindCheckpoint {
+		x.upto = r.uvarint()
+		x.commit = Hash(r.bytes(32))
+	}
 	for i := int(r.bytes(1)[0]); i > 0 && !r.bad; i-- {
 		d := r.ref()
 		if d.N == 0 || len(deps) > 0 && compareRefs(deps[len(deps)-1], d) >= 0 || d.Hash == x.prev {
@@ -261,6 +274,8 @@ func (x *body) decode(b []byte) error {
 		ok = ok && x.n > 1 && count > 0
 	case kindMerge:
 		ok = ok && x.n > 1 && count == 0
+	case kindCheckpoint:
+		ok = ok && x.n > 1 && count == 0 && x.upto > 0 && x.upto < x.height
 	default:
 		ok = false
 	}

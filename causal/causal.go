@@ -165,6 +165,18 @@ type Ready struct {
 	Stable []MessageID
 	// Forks are the writers newly proven to have used one number twice.
 	Forks []Forked
+	// Rebased says that the history was begun anew from a checkpoint of the
+	// group, which this node was away from for too long (see Compaction):
+	// positions have changed, and what the checkpoint stands for is gone.
+	Rebased bool
+	// Displaced are messages that this node held, and the group had given up
+	// waiting for when it agreed on that checkpoint. They are in nobody's
+	// history any more. Own ones are not among them, if this node had their
+	// Data: they were appended again, and have new IDs.
+	Displaced []Message
+	// Forgotten counts messages that this node had given up itself, by a
+	// checkpoint of its own side, before the others ever heard of them.
+	Forgotten uint64
 	// Synced is true once, when the first sync after the start is complete:
 	// this node holds what its first peer held.
 	Synced bool

@@ -65,6 +65,7 @@ func (m *Memory) settle() {
 	}
 	m.repull()
 	m.sweep()
+	m.checkpoint()
 	if t := m.nextCheck(); !t.IsZero() && (m.checkAt.IsZero() || t.Before(m.checkAt)) {
 		m.checkAt = t
 	}
@@ -117,6 +118,9 @@ func (m *Memory) Deadline() time.Time {
 	sooner(m.checkAt)
 	sooner(m.mergeAt)
 	sooner(m.kept.at)
+	if m.cfg.Compaction.on() {
+		sooner(m.cp.at)
+	}
 	if m.pull != nil {
 		sooner(m.pull.until)
 	}

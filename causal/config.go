@@ -25,6 +25,8 @@ type Config struct {
 
 	// Retention limits what is kept of the messages; the zero value keeps all.
 	Retention Retention
+	// Compaction lets the group give up what is old; the zero value does not.
+	Compaction Compaction
 
 	// MaxMessage is the greatest size that Append takes: the constant of that
 	// name, which is also the limit.
@@ -68,12 +70,15 @@ func (c *Config) complete() error {
 		{"PendingTime", int64(c.PendingTime)}, {"Window", int64(c.Window)},
 		{"PullTimeout", int64(c.PullTimeout)}, {"BeatInterval", int64(c.BeatInterval)},
 		{"Retention.MaxAge", int64(c.Retention.MaxAge)}, {"Retention.MaxBytes", c.Retention.MaxBytes},
+		{"Compaction.Age", int64(c.Compaction.Age)}, {"Compaction.Away", int64(c.Compaction.Away)}, {"Compaction.Blocks", int64(c.Compaction.Blocks)},
 	} {
 		if f.v < 0 {
 			errs = append(errs, fmt.Errorf("causal: Config.%s is negative", f.name))
 		}
 	}
 	or(&c.MaxMessage, MaxMessage)
+	or(&c.Compaction.Away, 30*24*time.Hour)
+	or(&c.Compaction.Blocks, 4096)
 	or(&c.PendingBlocks, 4096)
 	or(&c.PendingBytes, 8<<20)
 	or(&c.PendingTime, 30*time.Second)

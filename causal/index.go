@@ -36,14 +36,30 @@ const (
 	flagHollow               // its messages are not held
 	flagParent               // another block follows it
 	flagDone                 // retention is through with it
+	flagGone                 // summed up by the base
 )
 
 const segment = 512
 
 // blocks is a list that grows without being copied.
 type blocks struct {
-	segs []*[segment]block
-	n    uint32
+	segs  []*[segment]block // nil if all that was there is gone
+	n     uint32
+	first uint32 // all before it are gone
+}
+
+// gone reports whether the block at place i is no longer there.
+func (b *blocks) gone(i uint32) bool {
+	s := b.segs[i/segment]
+	return s == nil || s[i%segment].flags&flagGone != 0
+}
+
+// trim gives up what is before the first block that is not gone.
+func (b *blocks) trim() {
+	for b.first < b.n && b.gone(b.first) {
+		b.first++
+	}
+	clear(b.segs[:b.first/segment])
 }
 
 func (b *blocks) at(i uint32) *block { return &b.segs[i/segment][i%segment] }
@@ -115,10 +131,18 @@ func (t *table) put(b *blocks, s uint32) {
 // no more than the blocks at one height. A Fenwick tree over stretches of
 // heights counts messages, so that positions are found in O(log n).
 type order struct {
-	heights []level // of height 1, 2, 3, …
+	floor   uint64  // what is up to this height is gone, and
+	under   uint64  // so many messages with it
+	heights []level // of height floor + 1, 2, 3, …
 	tree    []uint64
-	msgs    uint64
+	msgs    uint64 // with those that are gone
 }
+
+// top is the greatest height.
+func (o *order) top() uint64 { return o.floor + uint64(len(o.heights)) }
+
+// at is the level of a height above the floor.
+func (o *order) at(height uint64) *level { return &o.heights[height-o.floor-1] }
 
 type level struct {
 	msgs uint64
@@ -131,7 +155,7 @@ const stretch = 32 // heights
 // add puts the block at place i into its order.
 func (o *order) add(b *blocks, i uint32) {
 	x := b.at(i)
-	h := int(x.height - 1)
+	h := int(x.height - o.floor - 1)
 	if h == len(o.heights) {
 		o.heights = append(o.heights, level{})
 		if h%stretch == 0 {
@@ -164,10 +188,10 @@ func before(a, b *block) bool {
 	return bytes.Compare(a.hash[:], b.hash[:]) < 0
 }
 
-// below is the number of messages at heights up to h.
+// below is the number of messages at heights up to h, and no less than under.
 func (o *order) below(h uint64) uint64 {
-	n := min(int(h), len(o.heights))
-	var sum uint64
+	n := int(min(max(h, o.floor), o.top()) - o.floor)
+	sum := o.under
 	for k := n / stretch; k > 0; k -= k & -k {
 		sum += o.tree[k-1]
 	}
@@ -181,7 +205,7 @@ func (o *order) below(h uint64) uint64 {
 func (o *order) pos(b *blocks, i uint32) uint64 {
 	x := b.at(i)
 	sum := o.below(x.height - 1)
-	for at := o.heights[x.height-1].head; at != i+1; {
+	for at := o.at(x.height).head; at != i+1; {
 		y := b.at(at - 1)
 		sum += uint64(y.count)
 		at = y.next
@@ -189,10 +213,11 @@ func (o *order) pos(b *blocks, i uint32) uint64 {
 	return sum
 }
 
-// find returns the height that the message at the position is at, and the
-// position of the first message there. The position must be below msgs.
+// find returns the index of the level that the message at the position is at,
+// and the position of the first message there. The position must be below msgs,
+// and not below under.
 func (o *order) find(pos uint64) (h int, start uint64) {
-	k, rest := 0, pos
+	k, rest := 0, pos-o.under
 	for step := 1 << (bits.Len(uint(len(o.tree))) - 1); step > 0; step >>= 1 {
 		if k+step <= len(o.tree) && o.tree[k+step-1] <= rest {
 			k += step

@@ -32,6 +32,15 @@ func (m *Memory) load() error {
 		return m.rotate()
 	}
 	st, err := store.Load(func(r Record) error {
+		if r.Base {
+			b, ok := m.openBase(r.Frame)
+			if !ok {
+				return fmt.Errorf("%w: the checkpoint is damaged", ErrFormat)
+			}
+			m.install(b)
+			return nil
+		}
+		m.stored++
 		if !m.replay(r.Frame) {
 			m.loaded.Dropped++
 		}
@@ -45,6 +54,8 @@ func (m *Memory) load() error {
 		return errors.Join(ErrWrongGroup, store.Close())
 	}
 	m.state = st
+	m.first = st.First
+	m.stored += st.First
 	if m.cfg.Key == nil && len(st.Key) == ed25519.SeedSize {
 		m.cfg.Key = ed25519.NewKeyFromSeed(st.Key)
 	}
@@ -103,7 +114,10 @@ func (m *Memory) replay(raw []byte) bool {
 	if _, ok := m.table.find(&m.blocks, &f.hash); ok {
 		return true
 	}
-	return m.parentsOf(f) && m.deliver(f, true)
+	if f.height <= m.base.height {
+		return true // summed up since it was stored
+	}
+	return len(m.parentsOf(f)) == 0 && m.deliver(f, true)
 }
 
 // vouch drops stored blocks that were altered on the disk. Each block is
@@ -123,8 +137,9 @@ func (m *Memory) vouch() {
 		if len(bad) == n {
 			return
 		}
-		blocks, arena := m.blocks, m.arena
+		blocks, arena, base := m.blocks, m.arena, m.base
 		m.reset()
+		m.install(base)
 		for i := range blocks.n {
 			if b := blocks.at(i); bad[b.hash] || !m.replay(arena.chunks[b.chunk][b.off:b.off+b.size]) {
 				m.loaded.Dropped++
@@ -133,24 +148,26 @@ func (m *Memory) vouch() {
 	}
 }
 
-// parentsOf sets m.parents to the parents of a block, if all are delivered.
-func (m *Memory) parentsOf(f *frame) bool {
+// parentsOf sets m.parents to the parents of a block that are delivered, the
+// writer's own before the others, and returns those that are not.
+func (m *Memory) parentsOf(f *frame) (missing []Ref) {
 	m.parents = m.parents[:0]
 	if f.n > 1 {
-		i, ok := m.table.find(&m.blocks, &f.prev)
-		if !ok {
-			return false
+		prev := Ref{Writer: f.writer, N: f.n - 1, Hash: f.prev}
+		if i, ok := m.parent(prev, true); ok {
+			m.parents = append(m.parents, i)
+		} else {
+			missing = append(missing, prev)
 		}
-		m.parents = append(m.parents, i)
 	}
-	for k := range f.deps {
-		i, ok := m.table.find(&m.blocks, &f.deps[k].Hash)
-		if !ok {
-			return false
+	for _, d := range f.deps {
+		if i, ok := m.parent(d, false); ok {
+			m.parents = append(m.parents, i)
+		} else {
+			missing = append(missing, d)
 		}
-		m.parents = append(m.parents, i)
 	}
-	return true
+	return missing
 }
 
 // persist writes what has been delivered to the store. It comes before
@@ -163,6 +180,7 @@ func (m *Memory) persist() {
 		m.out.Err = err
 		m.broken = true // what follows would lack its parents
 	}
+	m.stored += uint64(len(m.recs))
 	clear(m.recs)
 	m.recs, m.durable = m.recs[:0], false
 }

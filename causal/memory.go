@@ -50,15 +50,25 @@ type Memory struct {
 	writers []writer
 	byID    map[WriterID]uint32
 	heads   []uint32  // blocks that no other follows
+	count   uint64    // of blocks, with those that are gone
+	index   uint64    // of the next message in the order of delivery
 	sum     [4]uint64 // of all hashes, modulo 2^256, least first
-	bytes   uint64    // of payload
-	took    uint64    // bytes of payload that were ever delivered
-	kept    retention
-	digest  Digest
-	stale   bool // digest is to be computed again
-	pending pending
-	vias    []Key // who sent blocks; the own key first
-	byVia   map[Key]uint32
+	base    base      // what the group agreed on last
+	gone    struct {  // up to order.floor
+		blocks uint64
+		sum    [4]uint64
+	}
+	cp        checkpoints
+	late      []late // held before the base, and in question
+	undecided bool   // the Store still has what was there before the base
+	bytes     uint64 // of payload
+	took      uint64 // bytes of payload that were ever delivered
+	kept      retention
+	digest    Digest
+	stale     bool // digest is to be computed again
+	pending   pending
+	vias      []Key // who sent blocks; the own key first
+	byVia     map[Key]uint32
 
 	// What is being written.
 	me        own
@@ -93,8 +103,10 @@ type Memory struct {
 	state   State
 	loaded  Loaded
 	recs    []Record
-	durable bool // recs holds an own block
-	broken  bool // the store failed, or holds less than it should
+	first   uint64 // the record of the first block, at the earliest
+	stored  uint64 // the record to come
+	durable bool   // recs holds an own block
+	broken  bool   // the store failed, or holds less than it should
 
 	// Room to work in, kept from call to call.
 	in      []incoming
@@ -114,13 +126,23 @@ type writer struct {
 	id       WriterID
 	author   Key
 	pub      [32]byte
-	blocks   []uint32 // its blocks 1, 2, 3, …: of several with one number the first delivered
+	blocks   []uint32 // its blocks off + 1, 2, 3, …: of several with one number the first delivered
 	branches []uint32 // the others; not empty means that it forked
-	forked   bool     // proven
-	stable   uint64   // how many of its messages all members hold
-	told     uint64   // the stable count that Ready reported
-	dirty    bool     // listed in unstable
+	off      uint64   // the greatest number of what is gone, and
+	low      uint64   // of what the base sums up
+	ends     []end    // what of that nothing followed, or did not at the checkpoint
+	forked   bool     // proven, by
+	proof    *Fork
+	stable   uint64 // how many of its messages all members hold
+	told     uint64 // the stable count that Ready reported
+	dirty    bool   // listed in unstable
 }
+
+// n is the number of the last block held, or gone.
+func (w *writer) n() uint64 { return w.off + uint64(len(w.blocks)) }
+
+// at is the place of block n, which must be held.
+func (w *writer) at(n uint64) uint32 { return w.blocks[n-w.off-1] }
 
 // own is the writer of own messages.
 type own struct {
@@ -173,6 +195,8 @@ func (m *Memory) reset() {
 	m.writers, m.byID = nil, make(map[WriterID]uint32)
 	m.heads, m.sum, m.bytes, m.stale = nil, [4]uint64{}, 0, true
 	m.took, m.kept = 0, retention{}
+	m.count, m.index, m.base = 0, 0, base{}
+	m.gone.blocks, m.gone.sum = 0, [4]uint64{}
 	m.pending = newPending()
 	m.vias, m.byVia = []Key{m.self}, make(map[Key]uint32)
 	if m.peers == nil {
@@ -264,8 +288,15 @@ func (m *Memory) others() int {
 // heads, the highest first if they are too many, so that its height exceeds
 // all there is.
 func (m *Memory) write(now time.Time, payload []byte, count uint32) {
-	x := &m.woke.body
-	*x = body{kind: kindMessages, writer: m.me.id, n: m.me.n + 1, count: count, deps: x.deps[:0]}
+	m.writeAs(now, body{kind: kindMessages, count: count}, payload)
+}
+
+// writeAs is write for a block of the given kind.
+func (m *Memory) writeAs(now time.Time, as body, payload []byte) {
+	x, count := &m.woke.body, as.count
+	as.deps = x.deps[:0]
+	*x = as
+	x.writer, x.n, x.height = m.me.id, m.me.n+1, m.base.height
 	x.first = m.me.next - uint64(count) - uint64(m.openCount)
 	x.wall = min(max(now.UnixMilli(), 0), maxWall-1)
 	m.parents = m.parents[:0]
@@ -274,7 +305,7 @@ func (m *Memory) write(now time.Time, payload []byte, count uint32) {
 		x.kind, x.random, x.cont = kindGenesis, m.me.random, m.me.cont
 		copy(x.pub[:], m.pub)
 	default:
-		if count == 0 {
+		if count == 0 && x.kind == kindMessages {
 			x.kind = kindMerge
 		}
 		x.prev = m.blocks.at(m.me.tip - 1).hash
@@ -365,7 +396,7 @@ func (m *Memory) insert(f *frame, at place, flags uint8) uint32 {
 	i := m.blocks.n
 	b := m.blocks.add()
 	*b = block{
-		hash: f.hash, n: f.n, first: f.first, msgs: m.order.msgs, height: f.height, wall: f.wall,
+		hash: f.hash, n: f.n, first: f.first, msgs: m.index, height: f.height, wall: f.wall,
 		chunk: at.chunk, off: at.off, size: uint32(len(f.raw)), data: uint32(len(f.raw) - len(f.payload)),
 		count: f.count, writer: w, flags: flags, via: m.via, came: m.now.UnixMilli(),
 	}
@@ -380,10 +411,13 @@ func (m *Memory) insert(f *frame, at place, flags uint8) uint32 {
 		m.bytes += uint64(len(f.payload))
 		m.took += uint64(len(f.payload))
 	}
-	if f.n > 1 {
+	if f.n > 1 && m.parents[0] != below {
 		b.prev = m.parents[0] + 1
 	}
 	for _, p := range m.parents {
+		if p == below {
+			continue
+		}
 		if q := m.blocks.at(p); q.flags&flagParent == 0 {
 			q.flags |= flagParent
 			k := slices.Index(m.heads, p)
@@ -394,7 +428,9 @@ func (m *Memory) insert(f *frame, at place, flags uint8) uint32 {
 	m.heads = append(m.heads, i)
 	m.table.add(&m.blocks, i)
 
-	last := b.height > uint64(len(m.order.heights))
+	m.count++
+	m.index += uint64(b.count)
+	last := b.height > m.order.top()
 	m.order.add(&m.blocks, i)
 	if !last && b.count > 0 {
 		if pos := m.order.pos(&m.blocks, i); pos+uint64(b.count) < m.order.msgs {
@@ -416,14 +452,19 @@ func (m *Memory) insert(f *frame, at place, flags uint8) uint32 {
 	m.lastNew = m.now
 	m.beats.changed(m.now)
 
-	if f.n == uint64(len(wr.blocks))+1 {
+	if f.n == wr.n()+1 {
 		wr.blocks = append(wr.blocks, i)
 	} else {
 		wr.branches = append(wr.branches, i)
-		m.forked(w, wr.blocks[f.n-1], i)
+		if f.n > wr.off {
+			m.forked(w, wr.at(f.n), i)
+		}
 	}
 	m.restable(w)
 	m.retain(i)
+	if f.kind == kindCheckpoint {
+		m.voted(wr.author, f.upto, f.commit, i)
+	}
 	if m.store != nil && !m.broken {
 		m.recs = append(m.recs, Record{Frame: m.raw(i), Own: b.flags&flagOwn != 0})
 		m.durable = m.durable || b.flags&flagOwn != 0
@@ -491,8 +532,12 @@ func (m *Memory) receive(from Key, frames [][]byte, backlog, hollow bool) {
 			in = in[:len(in)-1]
 			continue
 		}
-		if m.holds(&f.hash) {
+		switch {
+		case m.holds(&f.hash):
 			m.refuse(errKnown)
+			in = in[:len(in)-1]
+		case f.height <= m.base.height:
+			m.refuse(errBelow)
 			in = in[:len(in)-1]
 		}
 	}
@@ -561,23 +606,7 @@ func (m *Memory) accept(f *frame, from Key, backlog bool) {
 			m.out.Err = err
 		}
 	}
-	m.parents = m.parents[:0]
-	var missing []Ref
-	if f.n > 1 {
-		if i, ok := m.table.find(&m.blocks, &f.prev); ok {
-			m.parents = append(m.parents, i)
-		} else {
-			missing = append(missing, Ref{Writer: f.writer, N: f.n - 1, Hash: f.prev})
-		}
-	}
-	for k := range f.deps {
-		if i, ok := m.table.find(&m.blocks, &f.deps[k].Hash); ok {
-			m.parents = append(m.parents, i)
-		} else {
-			missing = append(missing, f.deps[k])
-		}
-	}
-	if len(missing) > 0 {
+	if missing := m.parentsOf(f); len(missing) > 0 {
 		m.pending.add(f, missing, from, backlog, m.now)
 		m.limit()
 		return
@@ -603,16 +632,24 @@ func (m *Memory) viaOf(k Key) uint32 {
 // deliver inserts a block whose parents are in m.parents, unless it
 // contradicts them.
 func (m *Memory) deliver(f *frame, backlog bool) bool {
-	var height uint64
+	height := m.base.height // of what is below a checkpoint nobody looks at the height any more
 	ok := true
 	parents := m.parents
 	if f.n > 1 {
-		p := m.blocks.at(parents[0])
-		ok = m.writers[p.writer].id == f.writer && p.n+1 == f.n && p.first+uint64(p.count) == f.first
-		height = p.height
+		if parents[0] == below {
+			e, found := m.end(f.writer, f.n-1, f.prev)
+			ok = found && e.next == f.first
+		} else {
+			p := m.blocks.at(parents[0])
+			ok = m.writers[p.writer].id == f.writer && p.n+1 == f.n && p.first+uint64(p.count) == f.first
+			height = max(height, p.height)
+		}
 		parents = parents[1:]
 	}
 	for k, i := range parents {
+		if i == below {
+			continue
+		}
 		p := m.blocks.at(i)
 		ok = ok && m.writers[p.writer].id == f.deps[k].Writer && p.n == f.deps[k].N
 		height = max(height, p.height)
@@ -651,15 +688,7 @@ func (m *Memory) deliverWaiting(h Hash, ok bool) {
 			if err := f.decode(m.hash, e.raw); err != nil {
 				continue // it was decoded before
 			}
-			m.parents = m.parents[:0]
-			if f.n > 1 {
-				i, _ := m.table.find(&m.blocks, &f.prev)
-				m.parents = append(m.parents, i)
-			}
-			for d := range f.deps {
-				i, _ := m.table.find(&m.blocks, &f.deps[d].Hash)
-				m.parents = append(m.parents, i)
-			}
+			m.parentsOf(f)
 			m.via = m.viaOf(e.from)
 			m.wake = append(m.wake, woken{e.hash, m.deliver(f, e.backlog)})
 		}
@@ -672,11 +701,11 @@ func (m *Memory) forked(w, a, b uint32) {
 	if wr.forked {
 		return
 	}
-	wr.forked = true
 	f := Fork{A: hollow(m.raw(a)), B: hollow(m.raw(b))}
 	if bytes.Compare(f.A, f.B) > 0 {
 		f.A, f.B = f.B, f.A
 	}
+	wr.forked, wr.proof = true, &f
 	m.out.Forks = append(m.out.Forks, Forked{Writer: wr.id, Author: wr.author, N: m.blocks.at(a).n, Proof: f})
 	for _, p := range m.sorted {
 		if p.active {
@@ -723,7 +752,7 @@ func (m *Memory) Len() uint64 { return m.order.msgs }
 // Stats implements Log.
 func (m *Memory) Stats() Stats {
 	s := Stats{
-		Blocks: uint64(m.blocks.n), Messages: m.order.msgs, Bytes: m.bytes, Pending: len(m.pending.byHash),
+		Blocks: m.count, Messages: m.order.msgs, Bytes: m.bytes, Pending: len(m.pending.byHash),
 		Pulls: m.pulls, Served: m.served, Refused: make(map[string]uint64, len(m.refused)),
 	}
 	for k, v := range m.refused {

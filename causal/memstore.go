@@ -9,6 +9,8 @@ import (
 // it, and can be cut short and copied as a disk can.
 type MemoryStore struct {
 	recs   []Record
+	base   []byte
+	first  uint64 // index of the first of recs
 	state  State
 	open   bool
 	synced int   // records that a sync has covered
@@ -27,13 +29,21 @@ func (s *MemoryStore) Load(f func(Record) error) (State, error) {
 		return State{}, ErrLocked
 	}
 	s.open = true
+	if s.base != nil {
+		if err := f(Record{Frame: bytes.Clone(s.base), Base: true}); err != nil {
+			s.open = false
+			return State{}, err
+		}
+	}
 	for _, r := range s.recs {
 		if err := f(Record{Frame: bytes.Clone(r.Frame), Own: r.Own}); err != nil {
 			s.open = false
 			return State{}, err
 		}
 	}
-	return s.state.clone(), nil
+	st := s.state.clone()
+	st.First = s.first
+	return st, nil
 }
 
 // Append implements Store.
@@ -64,9 +74,20 @@ func (s *MemoryStore) DropPayloads(before uint64, strip func(frame []byte) []byt
 	if s.fail != nil {
 		return s.fail
 	}
-	for i := range min(before, uint64(len(s.recs))) {
+	for i := range min(max(before, s.first)-s.first, uint64(len(s.recs))) {
 		s.recs[i].Frame = bytes.Clone(strip(s.recs[i].Frame))
 	}
+	s.synced = len(s.recs)
+	return nil
+}
+
+// Compact implements Store.
+func (s *MemoryStore) Compact(before uint64, base []byte) error {
+	if s.fail != nil {
+		return s.fail
+	}
+	n := min(max(before, s.first)-s.first, uint64(len(s.recs)))
+	s.recs, s.first, s.base = slices.Clone(s.recs[n:]), s.first+n, bytes.Clone(base)
 	s.synced = len(s.recs)
 	return nil
 }
@@ -89,7 +110,7 @@ func (s *MemoryStore) Crash(keep int) {
 
 // Copy returns a closed store of the same content.
 func (s *MemoryStore) Copy() *MemoryStore {
-	return &MemoryStore{recs: slices.Clone(s.recs), state: s.state.clone(), synced: s.synced}
+	return &MemoryStore{recs: slices.Clone(s.recs), base: s.base, first: s.first, state: s.state.clone(), synced: s.synced}
 }
 
 // Fail makes Append and PutState fail with err, or work again if it is nil.

@@ -1,7 +1,7 @@
 package causal
 
 // Protocol is a message between two logs: one of *Blocks, *Beat, *Pull,
-// *Credit, *Batch, *Want, *Fork and *Ack. All but Beat travel on the stream of
+// *Credit, *Batch, *Base, *Want, *Fork and *Ack. All but Beat travel on the stream of
 // two peers.
 type Protocol interface{ Kind() Kind }
 
@@ -18,6 +18,7 @@ const (
 	KindWant
 	KindFork
 	KindAck
+	KindBase
 )
 
 type (
@@ -45,6 +46,8 @@ type (
 		Session uint64
 		Tips    []Tip
 		Credit  uint32 // bytes of blocks that may be sent before more credit
+		Height  uint64 // of the checkpoint that the sender's history begins with, and
+		Base    Hash   // what that commits to
 	}
 	// Credit allows the server of a Pull to send so many more bytes.
 	Credit struct {
@@ -56,6 +59,13 @@ type (
 	Batch struct {
 		Session uint64
 		Frames  [][]byte
+		More    bool // false in the last
+	}
+	// Base is a part of a checkpoint, before the blocks that answer a Pull: what
+	// stands for all that is older, and the votes for it.
+	Base struct {
+		Session uint64
+		Part    []byte
 		More    bool // false in the last
 	}
 	// Want asks for a few blocks by their places. The answer is Blocks.
@@ -123,6 +133,9 @@ func (*Credit) Kind() Kind { return KindCredit }
 
 // Kind returns KindBatch.
 func (*Batch) Kind() Kind { return KindBatch }
+
+// Kind returns KindBase.
+func (*Base) Kind() Kind { return KindBase }
 
 // Kind returns KindWant.
 func (*Want) Kind() Kind { return KindWant }

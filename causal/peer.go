@@ -59,6 +59,7 @@ type peer struct {
 // SetPeers implements Log.
 func (m *Memory) SetPeers(now time.Time, members []Key) {
 	m.now = now
+	m.present()
 	for _, p := range m.sorted {
 		p.member = false
 	}
@@ -81,6 +82,8 @@ func (m *Memory) SetPeers(now time.Time, members []Key) {
 		m.activate(p)
 		return false
 	})
+	m.present()
+	m.cp.wait, m.cp.next = 0, time.Time{}
 	for w := range m.writers {
 		m.restable(uint32(w))
 	}
@@ -138,8 +141,8 @@ func (m *Memory) activate(p *peer) {
 	}
 	if active {
 		for i := range m.writers {
-			if w := &m.writers[i]; w.forked && len(w.branches) > 0 {
-				p.forks = append(p.forks, Fork{A: hollow(m.raw(w.blocks[m.blocks.at(w.branches[0]).n-1])), B: hollow(m.raw(w.branches[0]))})
+			if f := m.writers[i].proof; f != nil {
+				p.forks = append(p.forks, *f)
 			}
 		}
 		if p.beat != nil && m.now.Sub(p.beatAt) < recent && m.lacks(p) {
@@ -207,6 +210,10 @@ func (m *Memory) Step(now time.Time, from Key, msg Protocol) {
 			if msg != nil && p.linked {
 				m.onPull(p, msg)
 			}
+		case *Base:
+			if msg != nil {
+				m.onBase(p, msg)
+			}
 		case *Credit:
 			if s := p.serving; msg != nil && s != nil && s.id == msg.Session {
 				s.credit = min(s.credit+int64(msg.Bytes), math.MaxInt32)
@@ -231,7 +238,7 @@ func (m *Memory) has(p *peer) bool {
 	case m.ackDue(p):
 		return true
 	case p.serving != nil:
-		return p.serving.credit > 0
+		return p.serving.credit > 0 || len(p.serving.base) > 0
 	}
 	return p.cursor < len(m.mine)
 }
@@ -274,6 +281,9 @@ func (m *Memory) Next(now time.Time, key Key) Protocol {
 	case len(p.answer) > 0:
 		return m.answer(p)
 	case p.serving != nil:
+		if len(p.serving.base) > 0 {
+			return p.serving.part()
+		}
 		if p.serving.credit <= 0 {
 			return nil
 		}
@@ -341,6 +351,6 @@ func (m *Memory) onFork(msg *Fork) {
 			return
 		}
 	}
-	wr.forked = true
-	m.out.Forks = append(m.out.Forks, Forked{Writer: wr.id, Author: wr.author, N: f[0].n, Proof: Fork{A: bytes.Clone(msg.A), B: bytes.Clone(msg.B)}})
+	wr.forked, wr.proof = true, &Fork{A: bytes.Clone(msg.A), B: bytes.Clone(msg.B)}
+	m.out.Forks = append(m.out.Forks, Forked{Writer: wr.id, Author: wr.author, N: f[0].n, Proof: *wr.proof})
 }

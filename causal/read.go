@@ -41,15 +41,16 @@ func next(payload []byte) (data, rest []byte) {
 // Deliveries implements Log.
 func (m *Memory) Deliveries(from uint64) iter.Seq[Message] {
 	return func(yield func(Message) bool) {
-		if from >= m.order.msgs {
+		if from >= m.index || m.blocks.first == m.blocks.n {
 			return
 		}
 		// The last block that begins at or before from; of those that begin
 		// there, the one with messages comes last.
-		i := uint32(sort.Search(int(m.blocks.n), func(i int) bool { return m.blocks.at(uint32(i)).msgs > from }) - 1)
-		for ; i < m.blocks.n; i++ {
+		lead := m.blocks.first
+		k := sort.Search(int(m.blocks.n-lead), func(i int) bool { return m.blocks.at(lead+uint32(i)).msgs > from })
+		for i := lead + uint32(max(k, 1)-1); i < m.blocks.n; i++ {
 			b := m.blocks.at(i)
-			if b.count == 0 {
+			if b.count == 0 || b.flags&flagGone != 0 {
 				continue
 			}
 			first, rest := m.message(b, m.order.pos(&m.blocks, i)), m.payload(b)
@@ -75,6 +76,10 @@ func (m *Memory) up(pos uint64, yield func(Message) bool) {
 	if pos >= m.order.msgs {
 		return
 	}
+	pos = max(pos, m.order.under)
+	if pos == m.order.msgs {
+		return
+	}
 	h, at := m.order.find(pos)
 	for ; h < len(m.order.heights); h++ {
 		for i := m.order.heights[h].head; i != 0; {
@@ -96,7 +101,7 @@ func (m *Memory) up(pos uint64, yield func(Message) bool) {
 
 func (m *Memory) down(pos uint64, yield func(Message) bool) {
 	pos = min(pos, m.order.msgs)
-	if pos == 0 {
+	if pos <= m.order.under {
 		return
 	}
 	h, at := m.order.find(pos - 1)

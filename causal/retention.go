@@ -94,7 +94,7 @@ func (m *Memory) sweep() {
 		})
 	}
 	m.sweepHeights()
-	for r.done < m.blocks.n && m.blocks.at(r.done).flags&flagDone != 0 {
+	for r.done < m.blocks.n && m.blocks.at(r.done).flags&(flagDone|flagGone) != 0 {
 		r.done++
 	}
 	m.tellStore(false)
@@ -105,7 +105,7 @@ func (m *Memory) sweep() {
 func (m *Memory) sweepHeights() {
 	for r := &m.kept; r.heights < m.final; r.heights++ {
 		late := len(r.late)
-		for at := m.order.heights[r.heights].head; at != 0; {
+		for at := m.order.at(r.heights + 1).head; at != 0; {
 			i := at - 1
 			b := m.blocks.at(i)
 			at = b.next
@@ -129,7 +129,7 @@ func (m *Memory) sweepHeights() {
 func (m *Memory) sweepAt() time.Time {
 	r, limit := &m.kept, m.cfg.Retention
 	switch {
-	case len(r.late) == 0 && r.heights == uint64(len(m.order.heights)):
+	case len(r.late) == 0 && r.heights == m.order.top():
 		return time.Time{}
 	case limit.MaxBytes > 0 && m.bytes > uint64(limit.MaxBytes):
 		return m.now.Add(sweepDelay)
@@ -137,9 +137,9 @@ func (m *Memory) sweepAt() time.Time {
 		return time.Time{}
 	}
 	oldest := m.now
-	if r.heights < uint64(len(m.order.heights)) && len(r.late) == 0 {
+	if r.heights < m.order.top() && len(r.late) == 0 {
 		oldest = m.now.Add(limit.MaxAge)
-		for at := m.order.heights[r.heights].head; at != 0; at = m.blocks.at(at - 1).next {
+		for at := m.order.at(r.heights + 1).head; at != 0; at = m.blocks.at(at - 1).next {
 			if b := m.blocks.at(at - 1); b.flags&flagDone == 0 {
 				if t := time.UnixMilli(m.since(b)).Add(limit.MaxAge); t.Before(oldest) {
 					oldest = t
@@ -204,11 +204,11 @@ func (m *Memory) drop(i uint32) {
 // but not fewer, so that no payload is dropped that is held.
 func (m *Memory) tellStore(all bool) {
 	r := &m.kept
-	if m.store == nil || m.broken || r.done == r.told ||
+	if m.store == nil || m.broken || m.undecided || r.done == r.told ||
 		!all && r.done-r.told < storeBlocks && r.freed < storeBytes {
 		return
 	}
-	if err := m.store.DropPayloads(uint64(r.done), Strip); err != nil {
+	if err := m.store.DropPayloads(m.first+uint64(r.done), Strip); err != nil {
 		m.out.Err = err
 		m.broken = true
 		return

@@ -6,8 +6,8 @@ import "errors"
 // delivery order, which is causal, so that reopening is one scan. A Store is
 // used by one goroutine at a time.
 type Store interface {
-	// Load calls f for every record in the order of appending, and returns the
-	// state. It is called once, first. Frame is valid until f returns. A record
+	// Load calls f for the base, if there is one, then for every record in the
+	// order of appending, and returns the state. It is called once, first. Frame is valid until f returns. A record
 	// cut short by a crash is dropped, and State.Torn says so.
 	Load(f func(Record) error) (State, error)
 	// Append adds records, all or none. With sync it returns when they, and all
@@ -22,6 +22,10 @@ type Store interface {
 	// with a greater index; where strip was applied already, it changes nothing.
 	// Records appended before are written first.
 	DropPayloads(before uint64, strip func(frame []byte) []byte) error
+	// Compact gives up the records with an index below before, and keeps base,
+	// in place of the one before it. All of it is done, durably, or nothing.
+	// Records appended before are written first.
+	Compact(before uint64, base []byte) error
 	// Close closes the store.
 	Close() error
 }
@@ -30,6 +34,7 @@ type Store interface {
 type Record struct {
 	Frame []byte // the encoded block
 	Own   bool   // written by this store's peer
+	Base  bool   // no block, but what Compact was given
 }
 
 // State is what a Store keeps beside the records.
@@ -40,6 +45,7 @@ type State struct {
 	Writer []byte // the last own writer, or nil
 	Clean  bool   // the log was closed properly
 	Torn   bool   // set by Load: the end of the last write was missing
+	First  uint64 // set by Load: the index of the first record
 }
 
 // Errors of a Store.

@@ -43,13 +43,14 @@ var (
 	errPendingFull = errors.New("pending_full")
 	errPendingOld  = errors.New("pending_old")
 	errTips        = errors.New("too_many_tips")
+	errBase        = errors.New("checkpoint")
 )
 
 // computeDigest hashes the number of blocks, the sum of their hashes, and the
 // heads, which commit to all that is below them. The sum makes a difference
 // visible even if somebody could forge a hash.
 func (m *Memory) computeDigest() Digest {
-	if m.blocks.n == 0 {
+	if m.count == 0 {
 		return Digest{}
 	}
 	heads := make([]Hash, len(m.heads))
@@ -58,7 +59,7 @@ func (m *Memory) computeDigest() Digest {
 	}
 	slices.SortFunc(heads, func(a, b Hash) int { return bytes.Compare(a[:], b[:]) })
 	b := make([]byte, 0, 40+32*len(heads))
-	b = binary.LittleEndian.AppendUint64(b, uint64(m.blocks.n))
+	b = binary.LittleEndian.AppendUint64(b, m.count)
 	for _, s := range m.sum {
 		b = binary.LittleEndian.AppendUint64(b, s)
 	}
@@ -110,7 +111,7 @@ func (m *Memory) Beat(now time.Time) *Beat {
 	d := m.Digest()
 	m.beats.said, m.beats.dirty, m.beats.asked = d, time.Time{}, false
 	b := &Beat{
-		Count: uint64(m.blocks.n), Height: uint64(len(m.order.heights)), Digest: d,
+		Count: m.count, Height: m.order.top(), Digest: d,
 		Heads: []Ref{}, Writer: m.me.id, N: m.me.n, Intro: []byte{},
 	}
 	if len(m.heads) <= beatHeads {
@@ -188,7 +189,7 @@ func (m *Memory) missingStill(old, head Ref) bool {
 	if old.N == 0 {
 		return old == head && old != Ref{}
 	}
-	_, ok := m.table.find(&m.blocks, &old.Hash)
+	_, ok := m.parent(old, false)
 	return !ok
 }
 
@@ -197,7 +198,7 @@ func (m *Memory) missingStill(old, head Ref) bool {
 // named by the digest.
 func (m *Memory) missingHead(b *Beat) (Ref, bool) {
 	for i := range b.Heads {
-		if _, ok := m.table.find(&m.blocks, &b.Heads[i].Hash); !ok {
+		if _, ok := m.parent(b.Heads[i], false); !ok {
 			return b.Heads[i], true
 		}
 	}
@@ -250,7 +251,7 @@ func (m *Memory) isAhead(p *peer) bool {
 		return false
 	}
 	w, ok := m.byID[p.ahead.Writer]
-	return !ok || uint64(len(m.writers[w].blocks)) < p.ahead.N
+	return !ok || m.writers[w].n() < p.ahead.N
 }
 
 // pull is a Pull under way.
@@ -259,7 +260,8 @@ type pull struct {
 	session uint64
 	until   time.Time // when it counts as failed
 	spent   int       // bytes that were received and not credited yet
-	before  uint32    // blocks held when it began
+	before  uint64    // blocks held when it began
+	base    []byte    // the parts that have come of a base
 }
 
 // repull starts a Pull if one is due: one at a time is enough, as most of what
@@ -284,9 +286,9 @@ func (m *Memory) repull() {
 	p := due[m.rng.IntN(len(due))]
 	m.session++
 	m.pulls++
-	m.pull = &pull{from: p, session: m.session, until: m.now.Add(m.cfg.PullTimeout), before: m.blocks.n}
+	m.pull = &pull{from: p, session: m.session, until: m.now.Add(m.cfg.PullTimeout), before: m.count}
 	p.pullAt, p.lossy = time.Time{}, false
-	p.ask = &Pull{Session: m.session, Tips: m.tips(p.exact), Credit: uint32(m.cfg.Window)}
+	p.ask = &Pull{Session: m.session, Tips: m.tips(p.exact), Credit: uint32(m.cfg.Window), Height: m.base.height, Base: m.base.commit}
 	p.exact = nil
 }
 
@@ -299,10 +301,15 @@ func (m *Memory) tips(exact []WriterID) []Tip {
 		for _, t := range m.ends(w) {
 			tips = append(tips, m.tip(t))
 		}
+		if len(w.blocks) == 0 || len(w.ends) > 1 {
+			for _, e := range w.ends {
+				tips = append(tips, Tip{Writer: w.id, N: e.n, Hash: [8]byte(e.hash[:8])})
+			}
+		}
 		if slices.Contains(exact, w.id) {
-			for step, n := uint64(1), uint64(len(w.blocks)); n > step; step *= 2 {
+			for step, n := uint64(1), w.n(); n > w.off+step; step *= 2 {
 				n -= step
-				tips = append(tips, m.tip(w.blocks[n-1]))
+				tips = append(tips, m.tip(w.at(n)))
 			}
 			tips = append(tips, Tip{Writer: w.id})
 		}
@@ -318,7 +325,7 @@ func (m *Memory) tip(i uint32) Tip {
 // ends are the last blocks of a writer: one, unless it forked.
 func (m *Memory) ends(w *writer) []uint32 {
 	if len(w.branches) == 0 {
-		return w.blocks[len(w.blocks)-1:]
+		return w.blocks[max(len(w.blocks), 1)-1:]
 	}
 	all := slices.Concat(w.blocks, w.branches)
 	follows := make(map[uint32]bool, len(all))
@@ -341,6 +348,7 @@ type session struct {
 	cover  []uint64            // by writer: what the peer holds up to, or a mark
 	covers map[uint32]struct{} // blocks of forked writers that it holds
 	split  map[uint32]struct{} // writers of whom it named a block that is not here
+	base   []byte              // what is still to be sent of the base
 }
 
 const (
@@ -365,7 +373,7 @@ func (m *Memory) onPull(p *peer, msg *Pull) {
 		}
 		at, ok := m.locate(&m.writers[w], t)
 		switch {
-		case t.N == 0:
+		case t.N <= m.writers[w].off: // 0, too
 			unsure[w] = false
 		case !ok:
 			if s.split == nil {
@@ -391,7 +399,7 @@ func (m *Memory) onPull(p *peer, msg *Pull) {
 				}
 				s.covers[at] = struct{}{}
 				prev := m.blocks.at(at).prev
-				if prev == 0 {
+				if prev == 0 || m.blocks.gone(prev-1) {
 					break
 				}
 				at = prev - 1
@@ -419,28 +427,33 @@ func (m *Memory) onPull(p *peer, msg *Pull) {
 				}
 			}
 			first = min(first, w.branches[0])
-		case c < uint64(len(w.blocks)):
-			first = min(first, w.blocks[c])
+		case max(c, w.off) < w.n():
+			first = min(first, w.at(max(c, w.off)+1))
 			if len(w.branches) > 0 {
 				first = min(first, w.branches[0])
 			}
 		}
 	}
 	s.next = first
+	if m.base.exceeds(msg.Height, msg.Base) {
+		s.base = m.base.blob
+	} else if msg.Height > 0 && msg.Base != m.base.commit && p.pullAt.IsZero() {
+		p.lossy, p.pullAt = true, m.now.Add(p.backoff) // its checkpoint goes before ours
+	}
 	p.serving = s
 }
 
 // locate finds the block that a tip names.
 func (m *Memory) locate(w *writer, t Tip) (uint32, bool) {
-	if t.N == 0 || t.N > uint64(len(w.blocks)) {
+	if t.N == 0 || t.N > w.n() {
 		return 0, false
 	}
 	is := func(i uint32) bool {
 		b := m.blocks.at(i)
 		return b.n == t.N && [8]byte(b.hash[:8]) == t.Hash
 	}
-	if i := w.blocks[t.N-1]; is(i) {
-		return i, true
+	if t.N > w.off && is(w.at(t.N)) {
+		return w.at(t.N), true
 	}
 	for _, i := range w.branches {
 		if is(i) {
@@ -463,6 +476,10 @@ func (m *Memory) batch(p *peer) *Batch {
 			}
 			s.more--
 			s.end = m.blocks.n
+		}
+		if m.blocks.gone(s.next) {
+			s.next++
+			continue
 		}
 		x := m.blocks.at(s.next)
 		if m.covered(p, s, x) {
@@ -532,13 +549,16 @@ func (m *Memory) onBatch(p *peer, from Key, msg *Batch) {
 		}
 		return
 	}
-	if m.blocks.n == q.before {
+	if m.count == q.before {
 		// It brought nothing: what the peer claims to have may not exist.
 		p.backoff = min(max(2*p.backoff, backoffMin), backoffMax)
 	} else {
 		p.backoff = 0
 	}
 	m.pull = nil
+	if m.undecided {
+		m.decide()
+	}
 	m.sync()
 }
 
@@ -550,8 +570,8 @@ func (m *Memory) onWant(p *peer, msg *Want) {
 			continue
 		}
 		wr := &m.writers[w]
-		for n := s.From; n <= min(s.To, uint64(len(wr.blocks))) && len(p.answer) < answerMax; n++ {
-			p.answer = append(p.answer, wr.blocks[n-1])
+		for n := max(s.From, wr.off+1); n <= min(s.To, wr.n()) && len(p.answer) < answerMax; n++ {
+			p.answer = append(p.answer, wr.at(n))
 		}
 		for _, i := range wr.branches {
 			if n := m.blocks.at(i).n; n >= s.From && n <= s.To && len(p.answer) < answerMax {
@@ -610,7 +630,7 @@ func (m *Memory) want() {
 			}
 			s := Span{Writer: r.Writer, From: 1, To: r.N}
 			if w, ok := m.byID[r.Writer]; ok {
-				s.From = min(uint64(len(m.writers[w].blocks))+1, r.N)
+				s.From = min(m.writers[w].n()+1, r.N)
 			}
 			if n := s.To - s.From; n >= wantMax || total+int(n) >= wantMax {
 				if p.lossy = true; p.pullAt.IsZero() {

@@ -69,8 +69,8 @@ func (m *Memory) follows(i uint32) []uint32 {
 		return nil // it was decoded before
 	}
 	var all []uint32
-	if f.n > 1 {
-		all = append(all, m.blocks.at(i).prev-1)
+	if p := m.blocks.at(i).prev; p != 0 && !m.blocks.gone(p-1) {
+		all = append(all, p-1)
 	}
 	for k := range f.deps {
 		if p, ok := m.table.find(&m.blocks, &f.deps[k].Hash); ok {
@@ -83,7 +83,7 @@ func (m *Memory) follows(i uint32) []uint32 {
 // concurrent returns, in the order of the history, the blocks around i that
 // neither lead to it nor follow from it.
 func (m *Memory) concurrent(i uint32) []uint32 {
-	h := int(m.blocks.at(i).height - 1)
+	h := int(m.blocks.at(i).height - m.order.floor - 1)
 	var below, above, level []uint32
 	for k := h; k >= 0 && len(below) < concurrentReach; k-- {
 		level = m.order.level(&m.blocks, k, level[:0])

@@ -404,7 +404,7 @@ type content struct {
 	state   bool   // there, and good
 	counted bool   // count is there, and good
 	count   uint64
-	next    uint64 // how many records are good
+	next    uint64 // the index after the last good record
 	bad     error  // why no more of them are
 }
 
@@ -420,6 +420,15 @@ func (c *content) item(bucket, key, value []byte) {
 			_, c.state = decodeState(value)
 		case bytes.Equal(key, keyCount):
 			c.count, c.counted = decodeCount(value)
+		case bytes.Equal(key, keyFirst):
+			var ok bool
+			if c.next, ok = decodeCount(value); !ok {
+				c.bad = damaged("bad first record")
+			}
+		case bytes.Equal(key, keyBase):
+			if _, ok := unseal(value); !ok {
+				c.bad = damaged("bad base")
+			}
 		}
 	case bytes.Equal(bucket, bucketRecords) && c.version == current.version && c.bad == nil:
 		c.next, c.bad, _ = chunk{key: key, value: value}.each(c.next, c.count, func(causal.Record) error { return nil })

@@ -17,7 +17,9 @@ var (
 
 	keyVersion = []byte("version") // 4 bytes, big-endian
 	keyState   = []byte("state")
-	keyCount   = []byte("count")
+	keyCount   = []byte("count") // the index after the last record, and
+	keyFirst   = []byte("first") // that of the first, if it is not 0
+	keyBase    = []byte("base")  // what Compact was given, and a checksum
 )
 
 // format is a version of what a file holds, and the way to it from those
@@ -88,7 +90,8 @@ func (f format) create(tx *bbolt.Tx, group string) error {
 	return putCount(tx, 0)
 }
 
-// readMeta reads the state and the number of records.
+// readMeta reads the state, with the index of the first record, and the index
+// after the last.
 func readMeta(tx *bbolt.Tx) (st causal.State, count uint64, err error) {
 	meta := tx.Bucket(bucketMeta)
 	if tx.Bucket(bucketRecords) == nil {
@@ -101,5 +104,23 @@ func readMeta(tx *bbolt.Tx) (st causal.State, count uint64, err error) {
 	if count, ok = decodeCount(bytes.Clone(meta.Get(keyCount))); !ok {
 		return st, 0, damaged("bad count")
 	}
+	if first := meta.Get(keyFirst); first != nil {
+		if st.First, ok = decodeCount(bytes.Clone(first)); !ok || st.First > count {
+			return st, 0, damaged("bad first record")
+		}
+	}
 	return st, count, nil
+}
+
+// readBase reads what Compact was given, nil if it was not called.
+func readBase(tx *bbolt.Tx) ([]byte, error) {
+	b := bytes.Clone(tx.Bucket(bucketMeta).Get(keyBase))
+	if b == nil {
+		return nil, nil
+	}
+	b, ok := unseal(b)
+	if !ok {
+		return nil, damaged("bad base")
+	}
+	return b, nil
 }

@@ -192,12 +192,52 @@ func dropPayloads(tx *bbolt.Tx, from, before uint64, strip func([]byte) []byte) 
 	return from, nil
 }
 
-// cut removes all but the first n records, which are good.
+// compact removes the chunks of which all records have an index below before,
+// and puts base in the place of the one before. It returns the index of the
+// first record left, or next if none is.
+func compact(tx *bbolt.Tx, before, next uint64, base []byte) (first uint64, err error) {
+	b := tx.Bucket(bucketRecords)
+	var old [][]byte
+	first = next
+	c := b.Cursor()
+	for k, _ := c.First(); k != nil; {
+		if len(k) != 8 {
+			return 0, damaged("a key of %d bytes", len(k))
+		}
+		key := bytes.Clone(k)
+		k, _ = c.Next()
+		end := next
+		if len(k) == 8 {
+			end = binary.BigEndian.Uint64(k)
+		}
+		if end > before {
+			first = binary.BigEndian.Uint64(key)
+			break
+		}
+		old = append(old, key)
+	}
+	// A cursor is not to be trusted across changes, so these come last.
+	for _, k := range old {
+		if err := b.Delete(k); err != nil {
+			return 0, err
+		}
+	}
+	meta := tx.Bucket(bucketMeta)
+	if err := meta.Put(keyFirst, seal(indexKey(first))); err != nil {
+		return 0, err
+	}
+	return first, meta.Put(keyBase, seal(bytes.Clone(base)))
+}
+
+// cut removes all but the records before index n, which are good.
 func cut(tx *bbolt.Tx, n uint64) error {
 	b := tx.Bucket(bucketRecords)
 	var last chunk // with good records and bad ones
 	var bad [][]byte
-	next := uint64(0)
+	next, err := firstRecord(tx)
+	if err != nil {
+		return err
+	}
 	c := b.Cursor()
 	for k, v := c.First(); k != nil; k, v = c.Next() {
 		size := 0 // of the good records in it
@@ -226,6 +266,19 @@ func cut(tx *bbolt.Tx, n uint64) error {
 		return nil
 	}
 	return b.Put(last.key, last.value)
+}
+
+// firstRecord is the index of the first record.
+func firstRecord(tx *bbolt.Tx) (uint64, error) {
+	b := tx.Bucket(bucketMeta).Get(keyFirst)
+	if b == nil {
+		return 0, nil
+	}
+	n, ok := decodeCount(bytes.Clone(b))
+	if !ok {
+		return 0, damaged("bad first record")
+	}
+	return n, nil
 }
 
 // The number of records is stored beside them, in 8 bytes and a checksum: so

@@ -251,7 +251,10 @@ func (s *Store) load(f func(causal.Record) error) (st causal.State, err error) {
 	}); err != nil {
 		return st, err
 	}
-	next, damage, err := s.scan(count, f)
+	if err := s.loadBase(f); err != nil {
+		return st, err
+	}
+	next, damage, err := s.scan(st.First, count, f)
 	switch {
 	case err != nil:
 		return st, err
@@ -262,8 +265,8 @@ func (s *Store) load(f func(causal.Record) error) (st causal.State, err error) {
 		return st, damaged("record %d of %d: %v", next, count, damage)
 	}
 	st.Torn = s.torn || damage != nil
-	s.state, s.next = st, count
-	s.state.Clean, s.state.Torn = false, false
+	s.state, s.next, s.bare = st, count, st.First
+	s.state.Clean, s.state.Torn, s.state.First = false, false, 0
 	if !st.Clean && !st.Torn {
 		return st, nil
 	}
@@ -280,9 +283,24 @@ func (s *Store) load(f func(causal.Record) error) (st causal.State, err error) {
 	})
 }
 
-// scan calls f for the records, and returns the number of the good ones, and
-// what is wrong if that, or all there are, is not end.
-func (s *Store) scan(end uint64, f func(causal.Record) error) (next uint64, damage, err error) {
+// loadBase calls f for the base, if there is one.
+func (s *Store) loadBase(f func(causal.Record) error) error {
+	var base []byte
+	if err := s.guard(func() error {
+		return s.db.View(func(tx *bbolt.Tx) (err error) {
+			base, err = readBase(tx)
+			return err
+		})
+	}); err != nil || base == nil {
+		return err
+	}
+	return f(causal.Record{Frame: base, Base: true})
+}
+
+// scan calls f for the records from the index next on, and returns the index
+// after the last good one, and what is wrong if that, or all there are, is not
+// end.
+func (s *Store) scan(next, end uint64, f func(causal.Record) error) (_ uint64, damage, err error) {
 	var tx *bbolt.Tx
 	if err := s.guard(func() (err error) { tx, err = s.db.Begin(false); return err }); err != nil {
 		return 0, nil, err
@@ -413,7 +431,7 @@ func (s *Store) put(batch *packer, st *causal.State) error {
 	state := s.state
 	if st != nil {
 		state = *st
-		state.Torn = false
+		state.Torn, state.First = false, 0
 	} else {
 		state.Clean = false // what is written now, a clean log does not know
 	}
@@ -482,6 +500,35 @@ func (s *Store) DropPayloads(before uint64, strip func(frame []byte) []byte) err
 		}
 		s.bare = next
 	}
+	return nil
+}
+
+// Compact implements causal.Store. Records before the given index may stay if
+// they share a chunk with one that does. The file does not shrink.
+func (s *Store) Compact(before uint64, base []byte) error {
+	s.write.Lock()
+	defer s.write.Unlock()
+	s.mu.Lock()
+	err := s.usable()
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := s.commit(nil); err != nil {
+		return err
+	}
+	var first uint64
+	if err = s.update(func(tx *bbolt.Tx) (err error) {
+		first, err = compact(tx, min(before, s.next), s.next, base)
+		return err
+	}); err != nil {
+		err = fmt.Errorf("boltstore: compact: %w", err)
+		s.mu.Lock()
+		s.err = err
+		s.mu.Unlock()
+		return err
+	}
+	s.bare = max(s.bare, first)
 	return nil
 }
 

@@ -1,0 +1,429 @@
+package causal
+
+import (
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+var soon = Compaction{Age: 5 * time.Second, Away: time.Second, Blocks: 8}
+
+// compacting starts n logs that compact soon; those in keep hold on to all.
+func compacting(t require.TestingT, n int, seed uint64, keep ...int) *group {
+	g := newGroup(t, 0, seed)
+	g.setup = func(n *node, c *Config) {
+		c.Compaction = soon
+		c.Compaction.Keep = slices.Contains(keep, n.i)
+	}
+	for i := range n {
+		g.nodes = append(g.nodes, &node{i: i, key: testKey(i), links: make(map[int]*stream)})
+	}
+	for i := range n {
+		g.start(i, NewMemoryStore())
+	}
+	return g
+}
+
+// view makes some nodes a group of their own.
+func (g *group) view(of ...int) {
+	var keys []Key
+	for _, i := range of {
+		keys = append(keys, g.nodes[i].name())
+	}
+	for _, i := range of {
+		for j := range g.nodes {
+			g.link(i, j, slices.Contains(of, j) && i != j)
+		}
+	}
+	for _, i := range of {
+		g.nodes[i].SetPeers(g.now, keys)
+		g.pump(g.nodes[i])
+	}
+}
+
+// chat lets some nodes say n things in turn, half a second apart.
+func (g *group) chat(n int, who ...int) {
+	for k := range n {
+		g.say(who[k%len(who)], fmt.Sprintf("%d of %d at %v", who[k%len(who)], k, g.now.Unix()))
+		g.run(500 * time.Millisecond)
+	}
+}
+
+// checkCompacted compares a log that gave up what is old with one that did not.
+func checkCompacted(t require.TestingT, whole, m *Memory) {
+	require.Equal(t, whole.Digest(), m.Digest())
+	require.Equal(t, whole.Len(), m.Len())
+	require.Equal(t, whole.Stats().Blocks, m.Stats().Blocks)
+	want := slices.Collect(whole.History(m.order.under, false))
+	got := slices.Collect(m.History(0, false))
+	require.Len(t, got, len(want))
+	for i, x := range got {
+		require.Equal(t, want[i].ID, x.ID)
+		require.Equal(t, want[i].Pos, x.Pos)
+		require.Equal(t, want[i].Height, x.Height)
+		require.Equal(t, want[i].Data, x.Data)
+		y, ok := m.Lookup(x.ID)
+		require.True(t, ok)
+		require.Equal(t, x, y)
+		w, ok := m.Why(x.ID)
+		require.True(t, ok)
+		require.Equal(t, x, w.Message)
+	}
+	down := slices.Collect(m.History(m.Len(), true))
+	slices.Reverse(down)
+	require.Equal(t, got, down)
+	last, n := uint64(0), 0
+	for x := range m.Deliveries(0) {
+		if n > 0 {
+			require.Greater(t, x.Index, last)
+		}
+		require.Equal(t, got[x.Pos-m.order.under], x)
+		last = x.Index
+		n++
+	}
+	require.Equal(t, len(got), n)
+	for x := range whole.History(0, false) {
+		if x.Pos >= m.order.under {
+			break
+		}
+		_, ok := m.Lookup(x.ID)
+		require.False(t, ok)
+	}
+	held := uint64(0)
+	for i := m.blocks.first; i < m.blocks.n; i++ {
+		if !m.blocks.gone(i) {
+			require.Greater(t, m.blocks.at(i).height, m.order.floor)
+			held++
+		}
+	}
+	require.Equal(t, m.count, m.gone.blocks+held)
+	require.EqualValues(t, held, m.table.n)
+}
+
+func TestCompaction(t *testing.T) {
+	g := compacting(t, 4, 1, 2)
+	g.view(0, 1, 2)
+	g.chat(100, 0, 1, 2)
+	g.run(time.Minute)
+	for i, n := range g.nodes[:3] {
+		require.NotZero(t, n.base.height, i)
+		require.Equal(t, n.base.commit, g.nodes[0].base.commit)
+		require.Equal(t, i == 2, n.order.floor == 0)
+		checkCompacted(t, g.nodes[2].Memory, n.Memory)
+		if i != 2 {
+			require.Less(t, n.store.recsLeft(), 40, "the Store gives up what the log does")
+		}
+	}
+	// A late joiner takes the checkpoint and what follows.
+	g.view(0, 1, 2, 3)
+	g.settle(time.Minute)
+	j := g.nodes[3]
+	require.Equal(t, g.nodes[0].base.commit, j.base.commit)
+	checkCompacted(t, g.nodes[2].Memory, j.Memory)
+	require.EqualValues(t, 1, j.synced())
+	require.Empty(t, j.Stats().Refused)
+	// And all go on, again and again.
+	for round := range 5 {
+		floor := g.nodes[0].base.height
+		g.chat(60, 3, 0, 1, 2)
+		g.run(time.Minute)
+		for i, n := range g.nodes {
+			require.Greater(t, n.base.height, floor, "%d in round %d", i, round)
+			checkCompacted(t, g.nodes[2].Memory, n.Memory)
+		}
+	}
+	require.EqualValues(t, 400, g.nodes[0].Len())
+	require.Less(t, g.nodes[0].table.n, 60)
+	// What is reopened is what was closed.
+	for i, n := range g.nodes {
+		require.NoError(t, n.Close())
+		m, err := NewMemory(Config{Key: n.key, Group: "test", Rand: source(9), Store: n.store})
+		require.NoError(t, err)
+		require.Zero(t, m.Loaded().Dropped, i)
+		require.Equal(t, n.Digest(), m.Digest())
+		checkCompacted(t, g.nodes[2].Memory, m)
+		require.NoError(t, m.Close())
+	}
+}
+
+func (s *MemoryStore) recsLeft() int { return len(s.recs) }
+
+func TestCompactionNeedsAll(t *testing.T) {
+	g := compacting(t, 3, 1)
+	g.nodes[1].cfg.Compaction = Compaction{}
+	g.view(0, 1, 2)
+	g.chat(100, 0, 1, 2)
+	g.run(10 * time.Minute)
+	votes := 0
+	for _, n := range g.nodes {
+		require.Zero(t, n.base.height)
+		require.LessOrEqual(t, len(n.cp.votes), 2)
+		votes += int(n.me.n)
+	}
+	require.Less(t, votes, 140, "nobody asks again and again")
+}
+
+// Who is away is waited for, and loses nothing.
+func TestCompactionWaitsForThoseAway(t *testing.T) {
+	g := compacting(t, 3, 1)
+	for _, n := range g.nodes {
+		n.cfg.Compaction.Away = time.Hour
+	}
+	g.view(0, 1, 2)
+	g.chat(30, 0, 1, 2)
+	g.run(time.Second)
+	word := g.nodes[0].order.top()
+	g.view(2)
+	g.view(0, 1)
+	for range 20 {
+		g.chat(10, 0, 1, 2)
+	}
+	g.run(10 * time.Minute)
+	require.NotZero(t, g.nodes[0].base.height)
+	require.LessOrEqual(t, g.nodes[0].base.height, word)
+	g.view(0, 1, 2)
+	g.settle(time.Minute)
+	g.run(10 * time.Second)
+	require.EqualValues(t, 230, g.nodes[0].Len())
+	for _, n := range g.nodes {
+		require.Equal(t, g.nodes[0].Digest(), n.Digest())
+		for _, r := range n.ready {
+			require.False(t, r.Rebased)
+			require.Empty(t, r.Displaced)
+		}
+	}
+}
+
+// displaced adds up what a node said that it gave up.
+func (n *node) displaced() (all []Message, rebased int) {
+	for _, r := range n.ready {
+		all = append(all, r.Displaced...)
+		if r.Rebased {
+			rebased++
+		}
+	}
+	return all, rebased
+}
+
+// count is how often a text is in the history that is held.
+func (n *node) count2() map[string]int {
+	all := make(map[string]int)
+	for x := range n.History(0, false) {
+		all[string(x.Data)]++
+	}
+	return all
+}
+
+// Who was away for longer begins anew, says its own again, and tells what is
+// lost with an author that does not come back.
+func TestCompactionGoesOnWithoutTheLost(t *testing.T) {
+	g := compacting(t, 4, 1)
+	g.view(0, 1, 2, 3)
+	g.chat(40, 0, 1, 2, 3)
+	g.run(time.Second)
+	g.view(2, 3)
+	g.view(0, 1)
+	g.nodes[2].cfg.Compaction, g.nodes[3].cfg.Compaction = Compaction{}, Compaction{}
+	g.say(2, "two, apart")
+	g.say(3, "three, apart")
+	g.run(time.Second)
+	g.say(2, "two, again")
+	g.run(time.Second)
+	g.view(2) // 3 never comes back
+	g.chat(200, 0, 1)
+	g.run(time.Minute)
+	require.Greater(t, g.nodes[0].base.height, g.nodes[2].order.top())
+	before := g.nodes[0].Len()
+	g.view(0, 1, 2)
+	g.settle2(time.Minute, 0, 1, 2)
+	lost, rebased := g.nodes[2].displaced()
+	require.Equal(t, 1, rebased)
+	require.Len(t, lost, 1)
+	require.Equal(t, "three, apart", string(lost[0].Data))
+	require.EqualValues(t, before+2, g.nodes[0].Len())
+	for _, n := range g.nodes[:3] {
+		require.Equal(t, 1, n.count2()["two, apart"])
+		require.Equal(t, 1, n.count2()["two, again"])
+		checkCompacted(t, g.nodes[0].Memory, n.Memory)
+	}
+	// With 3 back after all nothing is lost.
+	g.view(0, 1, 2, 3)
+	g.settle(time.Minute)
+	require.Equal(t, 1, g.nodes[0].count2()["three, apart"])
+	for _, n := range g.nodes {
+		checkCompacted(t, g.nodes[0].Memory, n.Memory)
+	}
+	for _, n := range g.nodes[2:] { // also after a restart
+		require.NoError(t, n.Close())
+		m, err := NewMemory(Config{Key: n.key, Group: "test", Rand: source(9), Store: n.store})
+		require.NoError(t, err)
+		checkCompacted(t, g.nodes[0].Memory, m)
+	}
+}
+
+func (g *group) settle2(max time.Duration, of ...int) {
+	end := g.now.Add(max)
+	for {
+		g.run(10 * time.Millisecond)
+		same := true
+		for _, i := range of {
+			same = same && g.nodes[i].Digest() == g.nodes[of[0]].Digest()
+		}
+		if same {
+			return
+		}
+		require.True(g.t, g.now.Before(end), "no convergence")
+	}
+}
+
+// Two halves that gave up their past apart become one all the same.
+func TestCompactionOfTwoHalves(t *testing.T) {
+	g := compacting(t, 4, 1)
+	g.view(0, 1, 2, 3)
+	g.chat(40, 0, 1, 2, 3)
+	g.view(2, 3)
+	g.view(0, 1)
+	for range 30 {
+		g.chat(4, 0, 1)
+		g.chat(2, 2, 3)
+	}
+	g.run(time.Minute)
+	require.NotZero(t, g.nodes[0].base.height)
+	require.NotZero(t, g.nodes[2].base.height)
+	require.NotEqual(t, g.nodes[0].base.commit, g.nodes[2].base.commit)
+	for i := range g.nodes {
+		g.say(i, fmt.Sprint("the last word of ", i))
+	}
+	g.run(time.Second)
+	g.view(0, 1, 2, 3)
+	g.settle(2 * time.Minute)
+	for _, n := range g.nodes {
+		for i := range g.nodes {
+			require.Equal(t, 1, n.count2()[fmt.Sprint("the last word of ", i)])
+		}
+		checkCompacted(t, g.nodes[0].Memory, n.Memory)
+	}
+	g.chat(60, 0, 1, 2, 3)
+	g.run(time.Minute)
+	for _, n := range g.nodes {
+		require.Equal(t, g.nodes[0].base.commit, n.base.commit)
+		checkCompacted(t, g.nodes[0].Memory, n.Memory)
+	}
+}
+
+// Random schedules of groups that part and meet, for longer than anybody waits.
+func TestI15CompactedNodesHaveOneDigest(t *testing.T) {
+	compacted, begun := 0, 0
+	schedules(t, 12, func(t require.TestingT, seed uint64) {
+		rng := rand.New(rand.NewPCG(seed, 20))
+		n := 3 + rng.IntN(3)
+		g := compacting(t, n, seed, 0)
+		g.loss = rng.Float64() / 3
+		texts := make(map[string]int)       // by whom
+		ids := make(map[string][]MessageID) // all that a text had
+		next := make(map[*Memory]uint64)
+		var bases [][]end
+		g.check = func(n *node) {
+			if n.order.floor > 0 && !slices.ContainsFunc(bases, func(b []end) bool { return slices.Equal(b, n.base.ends) }) {
+				bases = append(bases, n.base.ends)
+			}
+			for x := range n.Deliveries(next[n.Memory]) {
+				next[n.Memory] = x.Index + 1
+				if id := ids[string(x.Data)]; !slices.Contains(id, x.ID) {
+					ids[string(x.Data)] = append(id, x.ID)
+				}
+			}
+		}
+		all := rng.Perm(n)
+		for i := range all {
+			all[i] = i
+		}
+		g.view(all...)
+		for range 12 {
+			if rng.IntN(3) == 0 { // part, or meet
+				rng.Shuffle(n, func(i, j int) { all[i], all[j] = all[j], all[i] })
+				cut := 1 + rng.IntN(n)
+				g.view(all[:cut]...)
+				if cut < n {
+					g.view(all[cut:]...)
+				}
+			}
+			if rng.IntN(4) == 0 { // one process ends, and begins again
+				i := rng.IntN(n)
+				x := g.nodes[i]
+				var with []int
+				for j := range g.nodes {
+					if x.links[j] != nil || j == i {
+						with = append(with, j)
+					}
+				}
+				g.crash(i, 0)
+				g.start(i, x.store)
+				g.view(with...)
+			}
+			for range rng.IntN(25) {
+				i := rng.IntN(n)
+				text := fmt.Sprint(i, " says ", len(texts))
+				g.say(i, text)
+				texts[text] = i
+				g.run(time.Duration(rng.IntN(1000)) * time.Millisecond)
+			}
+			g.run(time.Duration(rng.IntN(20)) * time.Second)
+		}
+		for i := range all {
+			all[i] = i
+		}
+		g.loss = 0
+		g.view(all...)
+		g.settle(5 * time.Minute)
+		for i := range g.nodes {
+			g.say(i, fmt.Sprint("at last ", i))
+		}
+		g.settle(time.Minute)
+		g.run(30 * time.Second)
+		least := slices.MinFunc(g.nodes, func(a, b *node) int { return cmp.Compare(a.order.floor, b.order.floor) })
+		// Nothing was lost: what was said is there, or summed up. It is there
+		// twice only if its author had to say it again.
+		held, lost, told := least.count2(), 0, uint64(0)
+		for text, who := range texts {
+			if _, k := g.nodes[who].displaced(); k == 0 {
+				require.LessOrEqual(t, held[text], 1, text)
+			}
+			summed := slices.ContainsFunc(ids[text], func(id MessageID) bool {
+				w, ok := least.byID[id.Writer]
+				return ok && slices.ContainsFunc(least.writers[w].ends, func(e end) bool { return id.N < e.next })
+			})
+			if held[text] == 0 && !summed {
+				gone := slices.ContainsFunc(ids[text], func(id MessageID) bool {
+					return slices.ContainsFunc(bases, func(b []end) bool {
+						return slices.ContainsFunc(b, func(e end) bool { return e.writer == id.Writer && id.N < e.next })
+					})
+				})
+				require.True(t, gone, "%s is lost", text)
+				lost++
+			}
+		}
+		for _, x := range g.nodes {
+			for _, r := range x.ready {
+				told += r.Forgotten
+			}
+		}
+		require.True(t, lost == 0 || told > 0, "%d lost in silence", lost)
+		for _, x := range g.nodes {
+			checkCompacted(t, least.Memory, x.Memory)
+			_, k := x.displaced()
+			begun += k
+			if x.order.floor > 0 {
+				compacted++
+			}
+		}
+	})
+	require.Positive(t, compacted)
+	require.Positive(t, begun)
+	t.Log(compacted, "compacted,", begun, "began anew")
+}
