@@ -76,6 +76,12 @@ type Digest struct {
 	Hash     [16]byte
 }
 
+// Mark is a place in the life of a history, as it is on one node.
+type Mark struct {
+	Index uint64 // of the next message in the order of delivery
+	Begun uint64 // how often the history was begun anew (see Ready.Rebased)
+}
+
 // Log holds what was said: signed blocks of messages, chained per writer and
 // linked by causality. It is a state machine without I/O, clock or goroutine:
 // every method is called by one goroutine at a time, with a time that never
@@ -126,6 +132,10 @@ type Log interface {
 	// first. So History(Len(), true) begins with the last. The log must not be
 	// changed meanwhile.
 	History(pos uint64, backwards bool) iter.Seq[Message]
+	// Changes says what has changed in the history since a mark: the lowest
+	// position from which on it is another, Len if it is the same, and the mark
+	// to go on from. The zero Mark is the beginning.
+	Changes(since Mark) (pos uint64, now Mark)
 	// Lookup returns one message.
 	Lookup(id MessageID) (Message, bool)
 	// Digest is the digest of what is held now.

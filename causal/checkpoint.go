@@ -317,6 +317,7 @@ func (m *Memory) rebase(b base) {
 		}
 	}
 	m.index = max(index, m.order.msgs)
+	m.begun++
 	m.out.Rebased, m.out.Digest = true, true
 	m.first, m.undecided = m.stored, true
 	if err := m.rotate(); err != nil {

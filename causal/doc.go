@@ -35,6 +35,7 @@
 //	Blocks               an author has written, to all linked        live
 //	Beat                 with heartbeats, and when things went quiet  shows what is missing
 //	Pull, Batch, Credit  a link came up, or something stays missing  takes over any difference, in one round
+//	Base                 before a Batch, if the other lacks a checkpoint  stands for what was given up
 //	Want, Blocks         a block's parent stays missing              repairs single gaps
 //	Ack                  every 20 ms while blocks arrive              receipts, and what a Beat may miss
 //	Fork                 a writer used a number twice                proof
@@ -56,6 +57,37 @@
 // a member that serves Pulls can withhold old messages, but not alter them. A
 // block that comes live, or is asked for by a Want, must have its payload.
 //
+// # What is given up
+//
+// With Config.Compaction the members agree to give up what is old, headers and
+// all. The member with the lowest key proposes a height by a checkpoint block,
+// which commits to all blocks up to it: their number, their messages, the sum
+// of their hashes, and the last block of each writer. A member that holds
+// exactly these, and whose Final is as high, answers with a checkpoint block of
+// its own. When all have, those that do not Keep drop everything up to that
+// height, here and in the Store. The checkpoint with its votes stands in for it,
+// in the answer to a Pull too; so who joins later checks the signatures of all
+// that agreed, and that what it takes over is what they signed. It cannot check
+// more: what nobody has, nobody can show.
+//
+// From then on a block up to that height is refused, and a block above it may
+// follow what is given up: whatever is numbered like it counts as held, and has
+// that height. All nodes that have the checkpoint decide by these rules, those
+// that keep all, too; so their digests, positions and counts are the same.
+//
+// What somebody who is away may still bring is waited for. An author that is no
+// member writes above its own last block only, and nothing above that is given
+// up until it has been away, and not been heard of, for Compaction.Away. So no
+// partition that is shorter loses anything. Who comes back later takes over the
+// checkpoint and keeps of its own what fits on that. It appends its own
+// messages that do not fit again, under new IDs; it may happen that both are in
+// the history in the end, but not that neither is. Messages of others that do
+// not fit are reported in Ready.Displaced; their authors append them again if
+// they come. If two halves of a group have each given up something, the
+// checkpoint with the greater height, then commitment, goes before the other,
+// and the members of the other half do as if they had been away; how many
+// messages they had given up among themselves, Ready.Forgotten says.
+//
 // # What is refused
 //
 // A block is authentic if its signature verifies, or if an authentic block of
@@ -73,6 +105,8 @@
 //	no_payload      came without its messages, and not in the answer to a Pull
 //	pending_full    gave way in the buffer; it comes again
 //	pending_old     its parents never came; it comes again with them
+//	below_checkpoint  belongs to what was given up
+//	checkpoint      a Base that is not signed by all that it names, or by nobody who is here
 //	stranger        a message of a node that is neither a member nor linked
 //	too_many_tips   a Pull or an Ack beyond the limit
 //	no_proof        a Fork that proves nothing
@@ -89,5 +123,6 @@
 //	waiting for parents          4,096 blocks, 8 MiB, 30 s (Config.Pending…)
 //	under way in a Pull          2 MiB (Config.Window)
 //	writers in a Pull or an Ack  65,536
-//	history                      2^32 - 1 blocks, all in memory
+//	a checkpoint                 16 MiB: 104 bytes a writer, in parts of 12 KiB
+//	history                      2^32 - 1 blocks, all that are held in memory
 package causal

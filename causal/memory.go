@@ -52,6 +52,7 @@ type Memory struct {
 	heads   []uint32  // blocks that no other follows
 	count   uint64    // of blocks, with those that are gone
 	index   uint64    // of the next message in the order of delivery
+	begun   uint64    // how often the history was begun anew
 	sum     [4]uint64 // of all hashes, modulo 2^256, least first
 	base    base      // what the group agreed on last
 	gone    struct {  // up to order.floor

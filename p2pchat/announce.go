@@ -54,6 +54,9 @@ func (n *Node) announce(now time.Time, r core.Ready) bool {
 	for _, f := range r.Log.Forks {
 		n.publish(&ForkEvent{Author: n.peer(f.Author), Writer: f.Writer, N: f.N})
 	}
+	if lost := uint64(len(r.Log.Displaced)) + r.Log.Forgotten; lost > 0 {
+		n.publish(&WarningEvent{Code: "displaced", Text: "the group had given up waiting for messages that this node held", Count: lost})
+	}
 	if r.Log.Err != nil {
 		n.publish(&WarningEvent{Code: "store", Text: r.Log.Err.Error(), Count: 1})
 	}
@@ -64,7 +67,7 @@ func (n *Node) announce(now time.Time, r core.Ready) bool {
 		n.err = r.Err
 		go n.finish(r.Err) // it waits for the transport, whose goroutine this may be
 	}
-	any := len(r.Notes) > 0 || r.Log.Delivered || r.Log.Digest || len(r.Log.Stable) > 0 || r.Left || r.Err != nil
+	any := len(r.Notes) > 0 || r.Log.Delivered || r.Log.Digest || r.Log.Rebased || len(r.Log.Stable) > 0 || r.Left || r.Err != nil
 	if any || !n.said.due.IsZero() && !now.Before(n.said.due) {
 		n.compare(now)
 	}

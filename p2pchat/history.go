@@ -33,7 +33,7 @@ func (n *Node) Messages(ctx context.Context, from Cursor) iter.Seq[Message] {
 	if from == FromNow {
 		from = 0
 		n.mu.Lock()
-		from = Cursor(n.history.Len())
+		from = Cursor(n.mark().Index)
 		n.mu.Unlock()
 	}
 	return func(yield func(Message) bool) {
@@ -48,7 +48,9 @@ func (n *Node) Messages(ctx context.Context, from Cursor) iter.Seq[Message] {
 					return
 				}
 			}
-			next += uint64(len(page))
+			if len(page) > 0 {
+				next = page[len(page)-1].Index + 1
+			}
 			if len(page) > 0 {
 				continue
 			}
@@ -106,6 +108,28 @@ func (n *Node) History(room string) History { return History{n: n, room: room} }
 type History struct {
 	n    *Node
 	room string
+}
+
+// Mark is a place in the life of the history on this node; see Node.Changes.
+type Mark = causal.Mark
+
+// Changes says what has changed in the history since a mark: from position pos
+// on it is to be read again, by History.From, and now is the mark to go on
+// from. If nothing has changed, pos is the number of all messages. The zero
+// Mark is the beginning. So a program that shows the history, cuts what it
+// shows at pos and appends what follows, always shows the history as it is,
+// whatever was inserted, and whenever it looks.
+func (n *Node) Changes(since Mark) (pos uint64, now Mark) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.flushed()
+	return n.history.Changes(since)
+}
+
+// mark is the mark of what is there now.
+func (n *Node) mark() Mark {
+	_, now := n.history.Changes(Mark{Index: 1<<64 - 1})
+	return now
 }
 
 // All yields the history from its beginning.

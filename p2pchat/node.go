@@ -97,7 +97,7 @@ func New(opts ...Option) (*Node, error) {
 
 // openLog makes the log, with what the data directory holds if there is one.
 func openLog(cfg config) (causal.Log, ed25519.PrivateKey, error) {
-	c := causal.Config{Group: cfg.transport.Group(), Rand: crand.Reader, Retention: cfg.retention}
+	c := causal.Config{Group: cfg.transport.Group(), Rand: crand.Reader, Retention: cfg.retention, Compaction: cfg.compaction}
 	if cfg.dataDir != "" {
 		return openStored(cfg, c)
 	}

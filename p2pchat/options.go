@@ -36,6 +36,7 @@ type config struct {
 	maxMessage int
 	dataDir    string
 	retention  causal.Retention
+	compaction causal.Compaction
 	detector   membership.NewDetector
 	membership func(membership.Config) (membership.Membership, error)
 	log        func(causal.Config) (causal.Log, error)
@@ -179,6 +180,23 @@ func WithRetention(maxAge time.Duration, maxBytes int64) Option {
 		c.retention = causal.Retention{MaxAge: maxAge, MaxBytes: maxBytes}
 		if maxAge < 0 || maxBytes < 0 {
 			return fmt.Errorf("p2pchat: WithRetention: %v, %d: a limit is negative", maxAge, maxBytes)
+		}
+		return nil
+	}
+}
+
+// WithCompaction lets the group give up for good what is older than age: not
+// only what was said, as WithRetention does on one node, but also that it was,
+// so that a history can go on for years. All members must ask for it; nothing is
+// given up as long as one does not. Those who are away are waited for during
+// away: nothing is given up that they may not have seen. Zero is 30 days. Who
+// comes back later than that says again what it had said alone, and is told by
+// a WarningEvent what else was lost. The default keeps all.
+func WithCompaction(age, away time.Duration) Option {
+	return func(c *config) error {
+		c.compaction = causal.Compaction{Age: age, Away: away}
+		if age <= 0 || away < 0 {
+			return fmt.Errorf("p2pchat: WithCompaction: %v, %v: no age to keep messages for", age, away)
 		}
 		return nil
 	}

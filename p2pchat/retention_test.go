@@ -58,3 +58,48 @@ func TestRetentionLimitsAreChecked(t *testing.T) {
 		require.True(t, err != nil && strings.Contains(err.Error(), "negative"), "%v", err)
 	}
 }
+
+func TestCompaction(t *testing.T) {
+	in(t, memnet.Config{Seed: 31, Delay: time.Millisecond}, func(w *world) {
+		opt := p2pchat.WithCompaction(time.Minute, time.Minute)
+		for range 2 {
+			require.NoError(t, w.add(opt).Join(w.ctx))
+		}
+		a, b := w.nodes[0], w.nodes[1]
+		const said = 5000 // a block each: fewer are not worth it
+		for range said {
+			w.send(a, "long ago")
+			<-time.After(2 * time.Millisecond)
+		}
+		w.wait(w.nodes, holds(2, said))
+		mark := p2pchat.Mark{}
+		pos, mark := a.Changes(mark)
+		require.Zero(t, pos)
+		<-time.After(5 * time.Minute)
+		held := func(n *p2pchat.Node) int { return len(slices.Collect(n.History("").All())) }
+		require.Less(t, held(a), said)
+		require.Equal(t, held(a), held(b))
+		require.EqualValues(t, said, a.Status().Digest.N)
+		require.Equal(t, a.Status().Digest, b.Status().Digest)
+
+		c := w.add(opt)
+		require.NoError(t, c.Join(w.ctx))
+		w.send(a, "of late")
+		w.wait(w.nodes, holds(3, said+1))
+		require.Equal(t, held(a), held(c))
+		pos, _ = a.Changes(mark)
+		require.EqualValues(t, said, pos)
+		for m := range c.History("").Backwards() {
+			require.EqualValues(t, said, m.Pos)
+			require.Equal(t, "of late", string(m.Data))
+			break
+		}
+	})
+}
+
+func TestCompactionLimitsAreChecked(t *testing.T) {
+	for _, o := range []p2pchat.Option{p2pchat.WithCompaction(0, 0), p2pchat.WithCompaction(-1, 0), p2pchat.WithCompaction(1, -1)} {
+		_, err := p2pchat.New(o)
+		require.True(t, err != nil && strings.Contains(err.Error(), "WithCompaction"), "%v", err)
+	}
+}

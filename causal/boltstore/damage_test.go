@@ -63,10 +63,10 @@ func requireSame(t require.TestingT, want, got []causal.Record) {
 	}
 }
 
-// lastWrite returns the file of a store before and after an append, the
-// records before and after, and the offset of the meta page that the append
-// wrote last.
-func lastWrite(t testing.TB) (before, after []byte, old, all []causal.Record, meta int) {
+// lastWrite returns the file of a store before and after a write, the records
+// before and after, with the base as the first, and the offset of the meta page
+// that was written last.
+func lastWrite(t testing.TB, write func(*Store, []causal.Record) []causal.Record) (before, after []byte, old, all []causal.Record, meta int) {
 	path := filepath.Join(t.TempDir(), "last")
 	s := opened(t, path, Options{noSync: true})
 	for i := range 12 {
@@ -78,9 +78,7 @@ func lastWrite(t testing.TB) (before, after []byte, old, all []causal.Record, me
 	before, err := os.ReadFile(path)
 	require.NoError(t, err)
 	old = slices.Clone(all)
-	recs := frames(len(all), 4, 50)
-	require.NoError(t, s.Append(recs, true))
-	all = append(all, recs...)
+	all = write(s, all)
 	after, err = os.ReadFile(path)
 	require.NoError(t, err)
 	// A file grows before it is written to.
@@ -93,11 +91,38 @@ func lastWrite(t testing.TB) (before, after []byte, old, all []causal.Record, me
 	return before, after, old, all, meta
 }
 
+// The last writes that are cut.
+var lastWrites = map[string]func(s *Store, all []causal.Record) []causal.Record{
+	"append": func(s *Store, all []causal.Record) []causal.Record {
+		recs := frames(len(all), 4, 50)
+		if err := s.Append(recs, true); err != nil {
+			panic(err)
+		}
+		return append(all, recs...)
+	},
+	"compact": func(s *Store, all []causal.Record) []causal.Record {
+		base := causal.Record{Frame: bytes.Repeat([]byte("base"), 2000)}
+		if err := s.Compact(30, base.Frame); err != nil {
+			panic(err)
+		}
+		if s.bare == 0 {
+			panic("nothing was given up")
+		}
+		return append([]causal.Record{base}, all[s.bare:]...)
+	},
+}
+
 // TestI13CutAtEveryByte cuts the last write at every byte. bbolt writes the
 // pages in the order of the file, and when they are on the disk, the meta page:
 // so until that is whole the state before is there, and then the state after.
 func TestI13CutAtEveryByte(t *testing.T) {
-	before, after, old, all, meta := lastWrite(t)
+	for name, write := range lastWrites {
+		t.Run(name, func(t *testing.T) { cutAtEveryByte(t, write) })
+	}
+}
+
+func cutAtEveryByte(t *testing.T, write func(*Store, []causal.Record) []causal.Record) {
+	before, after, old, all, meta := lastWrite(t, write)
 	path := filepath.Join(t.TempDir(), "store")
 	page := os.Getpagesize()
 	file := slices.Clone(before)
@@ -131,7 +156,13 @@ func TestI13CutAtEveryByte(t *testing.T) {
 // TestI13LyingDisk cuts the last write at every byte of the pages, though the
 // meta page is there: the disk had said that they were, too.
 func TestI13LyingDisk(t *testing.T) {
-	before, after, old, all, meta := lastWrite(t)
+	for name, write := range lastWrites {
+		t.Run(name, func(t *testing.T) { lieAtEveryByte(t, write) })
+	}
+}
+
+func lieAtEveryByte(t *testing.T, write func(*Store, []causal.Record) []causal.Record) {
+	before, after, old, all, meta := lastWrite(t, write)
 	path := filepath.Join(t.TempDir(), "store")
 	page := os.Getpagesize()
 	file := slices.Clone(before)
@@ -163,7 +194,7 @@ func TestI13LyingDisk(t *testing.T) {
 
 // TestI13Truncated cuts the file's end off.
 func TestI13Truncated(t *testing.T) {
-	_, after, old, all, _ := lastWrite(t)
+	_, after, old, all, _ := lastWrite(t, lastWrites["append"])
 	path := filepath.Join(t.TempDir(), "store")
 	seen := map[string]bool{}
 	for size := len(after); size >= 0; size -= 512 {
@@ -190,7 +221,7 @@ func TestI13Truncated(t *testing.T) {
 // TestDamage writes nonsense to random places. Nothing may panic or hang, and
 // all that is ever returned was appended.
 func TestDamage(t *testing.T) {
-	_, after, _, all, _ := lastWrite(t)
+	_, after, _, all, _ := lastWrite(t, lastWrites["append"])
 	path := filepath.Join(t.TempDir(), "store")
 	seed := *damageSeed
 	if seed == 0 {
@@ -237,7 +268,7 @@ func TestDamage(t *testing.T) {
 //
 //	1795412615874042071, round 186: the root page says that it is empty
 func TestDamageThatWasFound(t *testing.T) {
-	_, after, old, all, _ := lastWrite(t)
+	_, after, old, all, _ := lastWrite(t, lastWrites["append"])
 	path := filepath.Join(t.TempDir(), "store")
 	page := os.Getpagesize()
 	newer, older := after[:page], after[page:2*page]
@@ -437,7 +468,7 @@ func TestFault(t *testing.T) {
 
 // FuzzFile writes up to three pieces of nonsense into a good file.
 func FuzzFile(f *testing.F) {
-	_, after, _, all, _ := lastWrite(f)
+	_, after, _, all, _ := lastWrite(f, lastWrites["append"])
 	dir := f.TempDir()
 	f.Add(uint32(0), []byte{1}, uint32(5000), []byte{2, 3}, uint32(9000), []byte{})
 	f.Add(uint32(os.Getpagesize()+16), bytes.Repeat([]byte{0}, 64), uint32(20_000), []byte("xyz"), uint32(0), []byte{})

@@ -24,7 +24,8 @@ const childEnv = "BOLTSTORE_TEST_CHILD"
 
 // child goes on with the store at path until it is killed, or its standard
 // input ends. It says on standard output what it knows to be durable: "append
-// n" for the first n records, "clean", and after it "closed".
+// n" for the first n records, "compact m n" for those up to n with a base for
+// the first m, "clean", and after it "closed".
 func child(path string) {
 	fail := func(err error) {
 		if err != nil {
@@ -34,9 +35,17 @@ func child(path string) {
 	}
 	s, err := Open(path, Options{})
 	fail(err)
-	n := 0
-	st, err := s.Load(func(causal.Record) error { n++; return nil })
+	n, given := 0, 0
+	st, err := s.Load(func(r causal.Record) (err error) {
+		if !r.Base {
+			n++
+			return nil
+		}
+		_, err = fmt.Sscan(string(r.Frame), &given)
+		return err
+	})
 	fail(err)
+	n += int(st.First)
 	fmt.Println("loaded", n, st.Clean)
 	ended := make(chan struct{})
 	go func() {
@@ -60,6 +69,11 @@ func child(path string) {
 		n += count
 		if sync {
 			fmt.Println("append", n)
+		}
+		if r.IntN(8) == 0 {
+			given = max(given, n-n/(2+r.IntN(5)))
+			fail(s.Compact(uint64(given), fmt.Append(nil, given)))
+			fmt.Println("compact", given, n)
 		}
 	}
 	fail(s.PutState(causal.State{Inc: st.Inc + 1, Clean: true}))
@@ -85,11 +99,11 @@ func TestKill(t *testing.T) {
 	r := rand.New(rand.NewPCG(seed, 0))
 	exe, err := os.Executable()
 	require.NoError(t, err)
-	have, cleans := 0, 0
+	have, cleans, compacted := 0, 0, 0
 	for round := range *killRounds {
 		if have > 400 {
 			require.NoError(t, os.Remove(path))
-			have = 0
+			have, compacted = 0, 0
 		}
 		cmd := exec.Command(exe)
 		cmd.Env = append(os.Environ(), childEnv+"="+path)
@@ -120,6 +134,9 @@ func TestKill(t *testing.T) {
 			case "append":
 				_, err := fmt.Sscan(rest, &acked)
 				require.NoError(t, err)
+			case "compact":
+				_, err := fmt.Sscan(rest, &compacted, &acked)
+				require.NoError(t, err)
 			case "clean":
 				_, err := fmt.Sscan(rest, &acked)
 				require.NoError(t, err)
@@ -143,10 +160,20 @@ func TestKill(t *testing.T) {
 
 		s, recs, st := load(t, path, Options{})
 		require.NoError(t, s.Close())
-		require.GreaterOrEqual(t, len(recs), acked, "round %d: acknowledged", round)
+		if base := 0; compacted > 0 || st.First > 0 {
+			_, err := fmt.Sscan(string(recs[0].Frame), &base)
+			require.NoError(t, err)
+			require.GreaterOrEqual(t, base, compacted, "round %d: acknowledged", round)
+			require.LessOrEqual(t, int(st.First), base)
+			compacted, recs = base, recs[1:]
+		} else if len(recs) > 0 && len(recs[0].Frame) < 20 { // a base that was not acknowledged any more
+			recs = recs[1:]
+		}
+		first := int(st.First)
+		require.GreaterOrEqual(t, first+len(recs), acked, "round %d: acknowledged", round)
 		var want []causal.Record
 		for i := range recs {
-			want = append(want, frame(i, sizeOf(i)))
+			want = append(want, frame(first+i, sizeOf(first+i)))
 		}
 		requireSame(t, want, recs)
 		require.False(t, st.Torn)
@@ -157,7 +184,7 @@ func TestKill(t *testing.T) {
 		case !ending:
 			require.False(t, st.Clean, "round %d", round)
 		}
-		have = len(recs)
+		have = first + len(recs)
 	}
 	t.Logf("%d rounds, %d ended clean", *killRounds, cleans)
 }

@@ -37,6 +37,7 @@ func RunLog(t *testing.T, factory func(cfg causal.Config) (causal.Log, error)) {
 		{"final", testLogFinal},
 		{"what peers hold", testLogPeerDigest},
 		{"insertions", testLogInsertions},
+		{"changes", testLogChanges},
 		{"repetitions", testLogRepeats},
 		{"garbage", testLogGarbage},
 	}
@@ -524,6 +525,64 @@ func testLogInsertions(t *testing.T, g *group) {
 	}
 	require.Equal(t, count, marked)
 	require.NotZero(t, marked)
+}
+
+// Who cuts its copy of the history where Changes says, and reads on, has the
+// history; and each message comes to it once by its mark.
+func testLogChanges(t *testing.T, g *group) {
+	n := g.start(3)
+	type reader struct {
+		mark causal.Mark
+		copy []causal.MessageID
+		seen map[causal.MessageID]int
+	}
+	readers := make(map[*node]*reader)
+	for _, x := range n {
+		readers[x] = &reader{seen: make(map[causal.MessageID]int)}
+	}
+	look := func() {
+		for _, x := range n {
+			r := readers[x]
+			if g.rng.IntN(3) == 0 {
+				continue
+			}
+			pos, now := x.Changes(r.mark)
+			require.LessOrEqual(t, pos, x.Len())
+			require.LessOrEqual(t, pos, uint64(len(r.copy)))
+			for m := range x.Deliveries(r.mark.Index) {
+				r.seen[m.ID]++
+				require.GreaterOrEqual(t, m.Pos, pos)
+			}
+			r.mark, r.copy = now, r.copy[:pos]
+			for m := range x.History(pos, false) {
+				r.copy = append(r.copy, m.ID)
+			}
+			i := 0
+			for m := range x.History(0, false) {
+				require.Equal(t, m.ID, r.copy[i])
+				require.Equal(t, 1, r.seen[m.ID])
+				i++
+			}
+			require.Len(t, r.copy, i)
+			again, same := x.Changes(now)
+			require.Equal(t, now, same)
+			require.Equal(t, x.Len(), again)
+		}
+	}
+	for i := range 120 {
+		if i%10 == 0 {
+			g.link(n[g.rng.IntN(2)], n[2], i%20 == 0)
+		}
+		if i == 40 || i == 80 {
+			g.link(n[0], n[1], i == 40)
+		}
+		g.say(n[i%3], fmt.Sprint(i), "and")
+		g.run(time.Millisecond)
+		look()
+	}
+	g.mesh()
+	g.settle(time.Second)
+	look()
 }
 
 func testLogRepeats(t *testing.T, g *group) {

@@ -3,6 +3,7 @@ package causaltest
 import (
 	"bytes"
 	"crypto/ed25519"
+	"crypto/sha256"
 	"errors"
 	"math/rand/v2"
 	"testing"
@@ -28,6 +29,8 @@ func RunStore(t *testing.T, place func(t *testing.T) func() (causal.Store, error
 		{"appending goes on after reopening", testStoreReopen},
 		{"payloads are dropped", testStoreDrop},
 		{"a pruned log comes back", testStorePruned},
+		{"old records give way to a base", testStoreCompact},
+		{"a compacted log comes back", testStoreCompacted},
 		{"one at a time", testStoreLocked},
 		{"an error of the caller ends Load", testStoreLoadError},
 		{"a log comes back", testStoreLog},
@@ -45,6 +48,9 @@ func load(t *testing.T, open func() (causal.Store, error)) (causal.Store, []caus
 	require.NoError(t, err)
 	var recs []causal.Record
 	st, err := s.Load(func(r causal.Record) error {
+		if r.Base {
+			return nil
+		}
 		recs = append(recs, causal.Record{Frame: bytes.Clone(r.Frame), Own: r.Own})
 		return nil
 	})
@@ -187,6 +193,86 @@ func testStoreDrop(t *testing.T, open func() (causal.Store, error)) {
 	s, got, _ := load(t, open)
 	sameRecords(t, append(want, more...), got)
 	require.NoError(t, s.Close())
+}
+
+func testStoreCompact(t *testing.T, open func() (causal.Store, error)) {
+	rng := rand.New(rand.NewPCG(7, 1))
+	var want []causal.Record
+	var base []byte
+	first := 0
+	s, _, _ := load(t, open)
+	for round := range 12 {
+		for range 60 {
+			want = append(want, record(rng, 1+rng.IntN(9000)))
+		}
+		require.NoError(t, s.Append(want[len(want)-60:], round%2 == 0))
+		if round%4 != 3 {
+			before := rng.IntN(len(want) + 1)
+			if round == 10 {
+				before = len(want)
+			}
+			base = record(rng, 1+rng.IntN(100_000)).Frame
+			require.NoError(t, s.Compact(uint64(before), base))
+			first = max(first, before)
+		}
+		require.NoError(t, s.DropPayloads(uint64(first), func(b []byte) []byte { return b }))
+		require.NoError(t, s.Close())
+		var err error
+		s, err = open()
+		require.NoError(t, err)
+		var got []causal.Record
+		bases := 0
+		st, err := s.Load(func(r causal.Record) error {
+			if r.Base {
+				bases++
+				require.Empty(t, got, "the base comes first")
+				require.True(t, bytes.Equal(base, r.Frame))
+				return nil
+			}
+			got = append(got, causal.Record{Frame: bytes.Clone(r.Frame), Own: r.Own})
+			return nil
+		})
+		require.NoError(t, err)
+		require.Equal(t, 1, bases)
+		// A few of those that may go may stay.
+		require.LessOrEqual(t, st.First, uint64(first))
+		require.Less(t, first-int(st.First), 100)
+		sameRecords(t, want[st.First:], got)
+	}
+	require.NoError(t, s.Close())
+}
+
+// A log alone compacts by itself, and comes back as it was.
+func testStoreCompacted(t *testing.T, open func() (causal.Store, error)) {
+	now := time.Unix(1_700_000_000, 0)
+	var digest causal.Digest
+	for run := range 4 {
+		s, err := open()
+		require.NoError(t, err)
+		cfg := storeConfig(s, 1)
+		cfg.Compaction = causal.Compaction{Age: time.Minute, Blocks: 8}
+		m, err := causal.NewMemory(cfg)
+		require.NoError(t, err)
+		if run > 0 {
+			require.Equal(t, digest, m.Digest())
+			require.Zero(t, m.Loaded().Dropped)
+		}
+		sum := sha256.Sum256(m.PrivateKey().Public().(ed25519.PublicKey))
+		m.SetPeers(now, []causal.Key{causal.Key(sum[:16])})
+		for range 500 {
+			_, err := m.Append(now, make([]byte, 1000))
+			require.NoError(t, err)
+			require.NoError(t, m.Flush(now))
+			m.Ready()
+			now = now.Add(time.Second)
+		}
+		digest = m.Digest()
+		require.EqualValues(t, 500*(run+1), m.Len())
+		require.NoError(t, m.Close())
+		s, recs, _ := load(t, open)
+		require.Less(t, len(recs), 400)
+		require.NoError(t, s.Close())
+	}
 }
 
 func testStorePruned(t *testing.T, open func() (causal.Store, error)) {

@@ -467,6 +467,9 @@ func (c *Core) merge(r causal.Ready) {
 		o.Inserted += r.Inserted
 	}
 	o.Digest = o.Digest || r.Digest
+	o.Rebased = o.Rebased || r.Rebased
+	o.Displaced = append(o.Displaced, r.Displaced...)
+	o.Forgotten += r.Forgotten
 	o.Stable = append(o.Stable, r.Stable...)
 	o.Forks = append(o.Forks, r.Forks...)
 	if r.Err != nil {

@@ -262,6 +262,8 @@ func decodeLog(k causal.Kind, b []byte) (m causal.Protocol, rest []byte, err err
 		m = new(causal.Want)
 	case causal.KindFork:
 		m = new(causal.Fork)
+	case causal.KindBase:
+		m = new(causal.Base)
 	case causal.KindAck:
 		m = new(causal.Ack)
 	default:
