@@ -158,7 +158,11 @@ func (m *Memory) Changes(since Mark) (pos uint64, now Mark) {
 			pos = min(pos, at)
 		}
 	}
-	if since.Index < now.Index {
+	first := now.Index
+	if m.blocks.first < m.blocks.n {
+		first = m.blocks.at(m.blocks.first).msgs
+	}
+	if since.Index < first {
 		pos = 0 // what came first is gone
 	}
 	return pos, now
