@@ -70,6 +70,50 @@
 // ends when either node ends, and at the first message after an hour when
 // nothing is under way. It shows who talks to whom, when, and how much.
 //
+// # What is refused
+//
+// Packets and messages that are refused change nothing but a count in
+// Status.Drops and Stats.Drops, by reason. A reason that grows is named in a
+// WarningEvent, and in the log at Warn, once a minute with how often.
+//
+//	malformed         not what this protocol sends
+//	version           another version of the wire format
+//	foreign_group     of another group at the same address
+//	oversize          a datagram longer than any
+//	duplicate         a packet that had come already
+//	no_hello          a connection that did not say whose it is
+//	overflow          more connections, peers or datagrams than there is room for
+//	open              not sealed, as this group is
+//	sealed            sealed, as this group is not
+//	auth              sealed with another key, or changed on its way
+//	replay            sealed, and an old one or another's
+//	unproven          sealed, from an endpoint that did not prove to be there
+//	rejected          somebody said that it cannot talk to this node
+//	fault             lost on purpose, by transport/fault
+//	forged            not signed by whom it claims to be from
+//	replayed          a direct message, or what goes before it, that had come already
+//	own               carries this node's own key
+//	not_by_stream     a datagram that should have come by a stream
+//	not_member        a direct message of somebody who is no member
+//	limited           more JOINs, or more forgeries, of one source than are looked at
+//	counter           an epoch's counter out of range, or too far ahead
+//	stale             of a run of a peer that was replaced
+//	control_overflow  given up because its receiver does not read
+//	stranger          history from somebody who is no member
+//	too_many_tips     a request of impossible length
+//	no_proof          an accusation of a fork that is none
+//	too_large         a block of the history larger than any
+//	signature         a block that its author did not sign
+//	unknown_writer    a block of a writer whose key is not known
+//	links             a block that contradicts those before it
+//	height            a block with the wrong height: a logical clock that is ahead
+//	no_payload        a block without its messages
+//	known             a block that is held already
+//	pending_full      a block that gave way to others that wait for older ones
+//	pending_old       a block that waited too long for older ones
+//
+// Blocks that are known, or wait, are a part of the normal life of a group.
+//
 // # Limits and defaults
 //
 //	direct      256 messages or 4 MiB wait for one member; 64 or 2 MiB of each

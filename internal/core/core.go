@@ -40,6 +40,7 @@ type Core struct {
 	syncing time.Time // when patience for the first sync ends; zero: it is complete
 	drops   map[string]uint64
 	refused refusals
+	gate    gate
 	over    bool       // Ready.Err was said
 	recent  [8]encoded // what went to one peer and may go to others
 	oldest  int        // of recent
@@ -109,6 +110,7 @@ func New(g *Group, log causal.Log, key ed25519.PrivateKey, group string) *Core {
 		group: g, log: log, self: g.self, signs: newSigner(key, group), mail: newDirect(g.self, group),
 		links: make(map[netip.AddrPort]*link), peers: make(map[membership.Key]*link),
 		drops:   make(map[string]uint64),
+		gate:    gate{sources: make(map[netip.AddrPort]*tally)},
 		refused: refusals{each: make(map[netip.AddrPort]tally), heard: make(map[string]int)},
 	}
 }
@@ -191,13 +193,19 @@ func (c *Core) Handle(now time.Time, e transport.Event) {
 			c.unsealed(now, e)
 			break
 		}
+		if e.Kind == transport.Datagram && c.gate.shut(now, e.Peer) {
+			c.drops["limited"]++
+			return
+		}
 		f, idle, err := c.open(now, e)
 		switch {
-		case errors.Is(err, errForged):
-			c.drops["forged"]++
-			return
 		case err != nil:
-			c.drops["malformed"]++
+			c.gate.fault(now, e.Peer)
+			if errors.Is(err, errForged) {
+				c.drops["forged"]++
+			} else {
+				c.drops["malformed"]++
+			}
 			return
 		case idle:
 			return
