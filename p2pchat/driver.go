@@ -45,6 +45,7 @@ func (n *Node) drive() {
 		now := time.Now()
 		n.slept(now)
 		n.flush(now)
+		n.look(now)
 		n.core.Tick(now)
 		n.carry(now)
 		n.mu.Unlock()

@@ -121,7 +121,8 @@ type ForkEvent struct {
 	N      uint64
 }
 
-// WarningEvent says that something may need a person.
+// WarningEvent says that something may need a person. Codes of the network are
+// the transport's, such as "no_multicast" of package lan.
 type WarningEvent struct {
 	// Code is "dropped" (packets were refused; at most one a minute for each
 	// reason, which Text names), "evicted" (the group went on without this node,

@@ -45,6 +45,7 @@ type Node struct {
 	stable   map[causal.WriterID]uint64
 	said     announced
 	drops    dropReport
+	net      network
 	first    bool   // this node founded the group
 	own      uint64 // number of the last own message
 	appended bool   // something waits for Flush
@@ -180,9 +181,9 @@ func (n *Node) start() error {
 		return err
 	}
 	now := time.Now()
-	addr := n.cfg.transport.Addr()
+	n.net.addr = n.cfg.transport.Addr()
 	g, err := core.NewGroup(core.GroupConfig{
-		Self:   membership.Member{Key: n.id, Inc: uint64(now.UnixMilli()), Addr: addr, Name: n.cfg.nick},
+		Self:   membership.Member{Key: n.id, Inc: uint64(now.UnixMilli()), Addr: n.net.addr, Name: n.cfg.nick},
 		Timing: n.cfg.timing, Elector: n.cfg.elector, Seniority: n.cfg.seniority,
 		Detector: n.cfg.detector, Membership: n.cfg.membership,
 		Rand: rand.New(rand.NewChaCha8(seed)),

@@ -211,6 +211,15 @@ func (t *Transport) Interfaces() []transport.Interface {
 	return nil
 }
 
+// Warnings implements transport.Warner. It returns nil if the wrapped transport
+// is none.
+func (t *Transport) Warnings() []transport.Warning {
+	if w, ok := t.inner.(transport.Warner); ok {
+		return w.Warnings()
+	}
+	return nil
+}
+
 // Drops implements transport.Reporter. To the reasons of the wrapped transport
 // it adds "fault": datagrams lost on purpose.
 func (t *Transport) Drops() map[string]uint64 {
