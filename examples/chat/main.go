@@ -3,6 +3,13 @@
 //
 //	go run ./examples/chat
 //
+// With -spawn it runs several processes of itself in one terminal, which can be
+// killed, stopped and cut off from each other; -script plays a file of such
+// steps, and demo.jsonl is one that shows all of it in 13 minutes:
+//
+//	go run ./examples/chat -spawn 4
+//	go run ./examples/chat -script examples/chat/demo.jsonl
+//
 // With -json it speaks a line protocol on its standard input and output, for
 // tests, scripts and other languages; PROTOCOL.md describes it.
 //
@@ -43,6 +50,7 @@ const (
 	exitUsage     = 2
 	exitNoNetwork = 3
 	exitRefused   = 4 // by the group
+	exitTimeout   = 5 // a wait took too long
 	exitCrash     = 137
 )
 
@@ -67,11 +75,17 @@ type settings struct {
 	heartbeat, timeout        time.Duration
 	data                      string
 	json                      bool
+	spawn                     int
+	script, pace              string
+	given                     []given // the flags that were set
 	web                       string
 	log                       string
 	verbose, veryVerbose      bool
 	version                   bool
 }
+
+// given is a flag as it was given.
+type given struct{ name, value string }
 
 // errUsage marks what flag has already reported.
 var errUsage = errors.New("usage")
@@ -95,6 +109,9 @@ func parseFlags(args []string, out io.Writer) (settings, error) {
 	fs.DurationVar(&s.timeout, "timeout", 2*time.Second, "silence after which the coordinator is presumed dead")
 	fs.StringVar(&s.data, "data", "", "`directory` in which identity and history survive a restart (default: in memory only)")
 	fs.BoolVar(&s.json, "json", false, "machine mode: JSON commands on stdin, JSON events on stdout")
+	fs.IntVar(&s.spawn, "spawn", 0, "cockpit: run `n` processes in this terminal, in a group of their own unless -group is given")
+	fs.StringVar(&s.script, "script", "", "play the steps of a `file` in the cockpit")
+	fs.StringVar(&s.pace, "pace", "", "pauses of a script: `live`, step (each until Enter) or fast (none; default without a terminal)")
 	fs.StringVar(&s.web, "web", "", "show the group on a web page at this `address`, such as 127.0.0.1:8080")
 	fs.StringVar(&s.log, "log", "", "write a structured log to this `file`")
 	fs.BoolVar(&s.verbose, "v", false, "log views and elections, to stderr unless -log is given")
@@ -106,6 +123,7 @@ func parseFlags(args []string, out io.Writer) (settings, error) {
 		}
 		return s, errUsage
 	}
+	fs.Visit(func(f *flag.Flag) { s.given = append(s.given, given{f.Name, f.Value.String()}) })
 	if fs.NArg() > 0 {
 		return s, fmt.Errorf("unexpected argument %q", fs.Arg(0))
 	}
@@ -137,6 +155,7 @@ func (s *settings) validate() error {
 			errs = append(errs, fmt.Errorf("-listen %q: want ip:port, with either left out", s.listen))
 		}
 	}
+	errs = append(errs, s.validateCockpit()...)
 	if s.web != "" {
 		if _, _, err := parseWeb(s.web); err != nil {
 			errs = append(errs, err)
@@ -198,6 +217,13 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case s.version:
 		fmt.Fprintf(stdout, "chat %s  wire v%d\n", buildVersion(), wireVersion)
 		return exitOK
+	}
+	if s.spawn > 0 || s.script != "" {
+		c, err := newCockpit(s, stdin, stdout, stderr)
+		if err != nil {
+			return fail(stderr, exitRuntime, err)
+		}
+		return c.run(ctx)
 	}
 	log, err := openLog(s, stderr)
 	if err != nil {
