@@ -37,7 +37,7 @@ func (s *Screen) SVG(title string) []byte {
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %.0f %.0f" width="%.0f" height="%.0f" role="img">`+"\n", w, h, w, h)
 	fmt.Fprintf(&b, "<title>%s</title>\n", html.EscapeString(title))
 	fmt.Fprintf(&b, `<rect width="100%%" height="100%%" rx="10" fill="%s"/>`+"\n", ground)
-	fmt.Fprintf(&b, `<g font-family="ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace" font-size="%d" fill="%s" xml:space="preserve">`+"\n", fontSize, ink)
+	fmt.Fprintf(&b, `<g font-family="ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace" font-size="%d" fill="%s">`+"\n", fontSize, ink)
 	for y, line := range cells {
 		for x := 0; x < len(line); {
 			run := 1
@@ -107,7 +107,7 @@ func writeRun(b *bytes.Buffer, x, y int, run []Cell) {
 		attr += ` text-decoration="underline"`
 	}
 	fmt.Fprintf(b, `<text x="%.1f" y="%.1f" textLength="%.1f" lengthAdjust="spacingAndGlyphs"%s>%s</text>`+"\n",
-		left, top+cellHeight*0.76, wide, attr, html.EscapeString(trimmed))
+		left, top+cellHeight*0.76, wide, attr, html.EscapeString(strings.ReplaceAll(trimmed, " ", "\u00a0"))) // blanks are kept
 }
 
 // frame is the path of a run of a frame's pieces. A piece that it does not know
