@@ -175,7 +175,7 @@ func (s *theatre) picture(width, height int, color bool) string {
 func TestDraw(t *testing.T) {
 	for _, c := range []struct {
 		name          string
-		theatre         *theatre
+		theatre       *theatre
 		width, height int
 		color         bool
 	}{
