@@ -190,7 +190,7 @@ func arrange(n, width, room int) (rows, high int) {
 	if high < 6 { // the lane gives way
 		high = min(6, room/rows)
 	}
-	if high < 4 || width < leastWidth { // each in one line
+	if high < 5 || width < leastWidth { // each in one line
 		rows, high = n, 1
 	}
 	return rows, high
