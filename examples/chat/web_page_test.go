@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-885536be/p2p/internal/lab"
 )
 
 // The picture in the README is web/page.png, the shot named readme:
@@ -85,7 +87,7 @@ func four(t *testing.T, b *browser) (*stage, *tab) {
 // oneHistory is the condition that a page shows so many nodes that hold the
 // same messages, so many, and that all of them do.
 func oneHistory(nodes, messages int) string {
-	return fmt.Sprintf(`headline.textContent === "%d nodes, one history" && reason.textContent.startsWith("all hold the same %d messages") &&
+	return fmt.Sprintf(`headline.textContent === "%d nodes, one history" && /^all hold the same %d messages?,/.test(reason.textContent) &&
 		new Set([...document.querySelectorAll(".node.up")].map((n) => n.dataset.code)).size === 1 &&
 		document.querySelectorAll("#messages li").length === %d && !document.querySelector(".pending")`, nodes, messages, messages)
 }
@@ -108,6 +110,7 @@ func TestPage(t *testing.T) {
 		t.Run("failover", func(t *testing.T) { testFailover(t, s, page) })
 		page.clean(s.address)
 	})
+	t.Run("processes", func(t *testing.T) { testProcesses(t, b) })
 	t.Run("hostile", func(t *testing.T) { testHostile(t, b) })
 	t.Run("again", func(t *testing.T) { testAgain(t, b) })
 }
@@ -237,6 +240,40 @@ func testScreens(t *testing.T, page *tab) {
 	page.shot("phone-dark")
 	// Nothing moves for who does not want that.
 	page.until(`document.querySelectorAll(".beat").length === 0 && getComputedStyle(document.querySelector(".node")).transitionDuration === "0s"`)
+}
+
+// testProcesses looks on with the eyes of one of four processes, which shows
+// what it knows itself, while the coordinator is killed.
+func testProcesses(t *testing.T, b *browser) {
+	group := newGroup()
+	var nodes []*lab.Process
+	for i, nick := range []string{"ada", "bob", "eve", "dan"} {
+		args := append([]string{"-json", "-nick", nick}, group...)
+		if i == 1 {
+			args = append(args, "-web", "127.0.0.1:0")
+		}
+		p := lab.Start(t, lab.Config{Path: lab.Build(t, "github.com/seed-885536be/p2p/examples/chat"), Args: args, Name: nick})
+		p.Do("wait", lab.Args{"for": "ready", "timeout_ms": lab.Patience.Milliseconds()})
+		nodes = append(nodes, p)
+	}
+	_, address, _ := strings.Cut(strings.TrimSpace(nodes[1].Stderr()), "web view: ")
+	page := b.open(t, address)
+	page.until(`document.querySelectorAll(".node.up").length === 4`)
+	page.until(crownOf(1))
+	nodes[2].Do("send", lab.Args{"text": "hello"})
+	page.until(oneHistory(4, 1))
+	nodes[0].Kill()
+	page.until(crownOf(4))
+	page.until(`document.querySelector(".node.dead .id").textContent === "1" && document.querySelectorAll(".node.up").length === 3`)
+	page.until(oneHistory(3, 1))
+	nodes[2].Freeze()
+	page.until(`document.querySelectorAll(".node.dead").length === 2`)
+	nodes[2].Thaw()
+	page.until(`document.querySelectorAll(".node.up").length === 3`)
+	page.clean(address)
+	nodes[1].Do("quit", nil)
+	require.Zero(t, nodes[1].Exit())
+	page.until(`headline.textContent === "Not connected"`)
 }
 
 // testHostile shows what others may choose freely: it stays text.
