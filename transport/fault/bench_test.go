@@ -56,3 +56,39 @@ func BenchmarkHandOn(b *testing.B) {
 		require.NoError(b, t.Close())
 	}
 }
+
+// rich is a transport with all that one may implement besides.
+type rich struct {
+	still
+	refused []netip.AddrPort
+}
+
+func (r *rich) Refuse(to netip.AddrPort, _ error) { r.refused = append(r.refused, to) }
+func (r *rich) Warnings() []transport.Warning     { return []transport.Warning{{Code: "rain"}} }
+func (r *rich) Interfaces() []transport.Interface { return []transport.Interface{{Name: "x0"}} }
+func (r *rich) Drops() map[string]uint64          { return map[string]uint64{"y": 1} }
+
+// TestHandsOnWhatElseThereIs checks the optional interfaces, with a transport
+// that has them and with one that has not.
+func TestHandsOnWhatElseThereIs(t *testing.T) {
+	r := &rich{}
+	f := fault.New(r, fault.Config{})
+	require.NoError(t, f.Open(transport.HandlerFunc(func(transport.Event) {})))
+	require.Equal(t, r.Warnings(), f.Warnings())
+	require.Equal(t, r.Interfaces(), f.Interfaces())
+	require.Equal(t, r.Drops(), f.Drops())
+	f.Refuse(nowhere, &transport.AuthError{})
+	f.Cut(nowhere)
+	f.Refuse(nowhere, &transport.AuthError{})
+	require.Equal(t, []netip.AddrPort{nowhere}, r.refused, "what is cut off is not told anything")
+	require.Equal(t, map[string]uint64{"y": 1, "fault": 1}, f.Drops())
+	require.NoError(t, f.Close())
+
+	f = fault.New(&still{}, fault.Config{})
+	require.NoError(t, f.Open(transport.HandlerFunc(func(transport.Event) {})))
+	f.Refuse(nowhere, &transport.AuthError{})
+	require.Empty(t, f.Warnings())
+	require.Empty(t, f.Interfaces())
+	require.NotNil(t, f.Drops())
+	require.NoError(t, f.Close())
+}

@@ -45,6 +45,7 @@ var (
 	_ transport.Transport = (*Transport)(nil)
 	_ transport.Reporter  = (*Transport)(nil)
 	_ transport.Refuser   = (*Transport)(nil)
+	_ transport.Warner    = (*Transport)(nil)
 )
 
 // Config describes a Transport. The zero Config works.
