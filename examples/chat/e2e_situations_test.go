@@ -4,6 +4,7 @@ package main_test
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -21,6 +22,38 @@ import (
 	"github.com/seed-885536be/p2p/p2pchat"
 	"github.com/seed-885536be/p2p/transport/lan"
 )
+
+// What bad situations do, and which test shows it; those of this package run
+// the whole program.
+//
+//	malformed or hostile packets           TestGarbage, TestSituationHostileStranger; transport/lan TestHostile*, TestNoise*
+//	another group on one address or port   TestSituationGroupsOnOnePort; transport/lan TestGroupsOnOneAddressDoNotMeet
+//	equal nicks                            TestSituationEqualNicks; an ambiguous one: TestFindPeer
+//	one ID on both sides of a split        TestSituationSameIDOnBothSides
+//	several processes on a machine         TestFourOnLoopback, TestTenAtTheSameInstant, TestMany
+//	no usable interface                    TestSituationLoopbackOnly, TestSituationNoInterface
+//	multicast filtered, on all hosts       TestSituationNoMulticast
+//	on one host, in either direction       TestDeaf, TestSituationMuteNewcomer
+//	several interfaces, bridges            TestSituationTwoInterfaces; transport/lan TestChoose
+//	interface gone and back                TestSituationInterfaceGone, TestUnplugged
+//	sleep                                  TestSituationSleep, TestSituationAllSleep, TestFrozenCoordinator, TestFrozenFollower
+//	one-way link                           TestOneWay
+//	flapping peer                          TestSituationFlapping; membership TestFlappingMemberHasToWait
+//	clocks differ                          p2pchat TestADayApart
+//	slow program                           TestReaderStuck, TestReaderGone; p2pchat TestSlowReaderOfEventsIsTold
+//	slow or stuck peer                     TestSituationStuckMember
+//	flood from one member                  TestSituationFlood; causal TestAFloodOfOrphansStarvesNobody
+//	disk full                              TestSituationDiskFull; causal/boltstore TestFull
+//	store locked                           TestSituationStoreLocked; causal/boltstore TestLocked
+//	store corrupt                          TestSituationStoreCorrupt; causal/boltstore TestDamage, TestRot
+//	an author who forks its history        causal TestI10ForksAreEvidenceEverywhere, TestForkProofsAreChecked
+//	a copied data directory                TestSituationCopiedDataDirectory
+//	forged, altered or replayed blocks     TestGarbage, TestSituationHostileStranger; causal TestI11ForgeriesChangeNothing
+//	heights and numbers beyond measure     causal TestBlocksThatContradictTheirParents, TestI16AnyInput
+//	process killed                         TestThreeDieTogether, TestFourOnLoopback
+//	terminal closed, signals               TestSituationGoodbye
+//	control characters                     TestSituationControlCharacters, TestHostileNickAndText
+//	cut, loss and delay by command         TestSituationCutByCommand, TestSituationBadNetworkByCommand, TestFault
 
 // fault gives the command fault to all nodes.
 func (g *group) fault(nodes []*node, args lab.Args) {
@@ -524,4 +557,92 @@ func TestSituationStoreCorrupt(t *testing.T) {
 	require.Contains(t, string(out), dir)
 	require.NotContains(t, string(out), "goroutine")
 	t.Logf("%s", out)
+}
+
+// TestSituationDiskFull keeps a history on a disk that has no room for it. The
+// group goes on; the node says what is wrong.
+func TestSituationDiskFull(t *testing.T) {
+	t.Parallel()
+	net := lab.NewNet(t, 2) // for what it takes: to be root on Linux
+	g := onNet(t)
+	g.join(net.Host(1))
+	dir := t.TempDir()
+	chat := append([]string{"-json", "-nick", "n2", "-data", dir}, g.flags...)
+	n := &node{g: g, Process: lab.Start(t, lab.Config{
+		Path: "unshare",
+		Args: append([]string{"--mount", "sh", "-c", `mount -t tmpfs -o size=400k disk "$0" && exec "$@"`, dir, lab.Build(t, chatPath)}, chat...),
+		Host: net.Host(2), Name: "n2",
+	})}
+	g.all, g.nodes = append(g.all, n), append(g.nodes, n)
+	n.ready()
+	waitMembers(t, g.nodes)
+	from := n.Mark()
+	text := strings.Repeat("full ", 4000)
+	for len(g.sent) < 100 {
+		g.sent[lab.As[struct{ M string }](t, g.nodes[0].Do("send", lab.Args{"text": text})).M] = text
+	}
+	warn := lab.As[struct{ Code, Text string }](t, n.Await(from, "warn", func(e lab.Event) bool {
+		return lab.As[struct{ Code string }](t, e).Code == "store"
+	}))
+	t.Logf("%s", warn.Text)
+	require.Contains(t, warn.Text, "no space left on device")
+	// Nobody else is held up by it.
+	g.nodes[0].Do("view", nil)
+	g.say(g.nodes[:1], 5)
+	g.nodes[0].wait("message", lab.Args{"n": len(g.sent)})
+}
+
+// TestSituationCopiedDataDirectory lets two processes go on with one identity,
+// from a copied data directory, on two sides of a split. Each writes under a
+// name of its own, so nothing forks and all is kept; and when the sides meet,
+// one of the two gives way.
+func TestSituationCopiedDataDirectory(t *testing.T) {
+	t.Parallel()
+	net := lab.NewNet(t, 4)
+	g := onNet(t)
+	g.join(net.Host(1))
+	g.join(net.Host(2))
+	dir := t.TempDir()
+	flags := g.flags
+	with := func(host int, dir string) *node {
+		g.flags = append(slices.Clone(flags), "-data", dir)
+		n := g.join(net.Host(host))
+		g.flags = flags
+		return n
+	}
+	first := with(3, dir)
+	g.say([]*node{first}, 3)
+	g.converge(g.nodes, nil)
+	first.Kill()
+	copied := filepath.Join(t.TempDir(), "copy")
+	require.NoError(t, os.CopyFS(copied, os.DirFS(dir)))
+	g.nodes = g.nodes[:2]
+	waitMembers(t, g.nodes)
+
+	net.Split([]int{1, 3}, []int{2, 4})
+	waitMembers(t, g.nodes[:1])
+	waitMembers(t, g.nodes[1:])
+	a, b := with(3, dir), with(4, copied)
+	for i, n := range []*node{a, b} {
+		text := fmt.Sprintf("twin %d", i)
+		g.sent[lab.As[struct{ M string }](t, n.Do("send", lab.Args{"text": text})).M] = text
+		n.wait("message", lab.Args{"text": text})
+	}
+	require.Len(t, g.sent, 5, "two keys for two messages")
+	g.convergeOn([]*node{g.nodes[0], a}, 4, nil)
+	g.convergeOn([]*node{g.nodes[1], b}, 4, nil)
+	net.Heal()
+	for _, n := range g.nodes[:2] {
+		n.wait("members", lab.Args{"n": 3})
+	}
+	gone := make(chan int, 2)
+	for _, n := range []*node{a, b} {
+		go func() { gone <- n.Exit() }()
+	}
+	require.Equal(t, 4, <-gone, "the group refuses one of them")
+	for _, n := range g.nodes[:2] {
+		n.wait("message", lab.Args{"n": len(g.sent)})
+		n.never(0, "warn")
+	}
+	g.check(g.nodes[:2])
 }
