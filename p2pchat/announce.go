@@ -71,6 +71,9 @@ func (n *Node) announce(now time.Time, r core.Ready) bool {
 	if any || !n.said.due.IsZero() && !now.Before(n.said.due) {
 		n.compare(now)
 	}
+	if r.Log.Rebased {
+		n.rooms = rooms{ends: make(map[string]*ends)}
+	}
 	if r.Log.Delivered {
 		n.skew()
 	}
@@ -97,8 +100,11 @@ func (n *Node) note(now time.Time, note any) {
 	case membership.Installed:
 		n.installed(now, e)
 	case membership.Suspected:
-		n.publish(&PeerEvent{Peer: peer(e.Member), State: "suspect", Why: e.Why, Silent: e.Silent})
+		ev := &PeerEvent{Peer: peer(e.Member), State: "suspect", Why: e.Why, Silent: e.Silent}
+		n.watch.suspects[ev.Peer.Key] = ev
+		n.publish(ev)
 	case membership.Restored:
+		delete(n.watch.suspects, e.Member.Key)
 		n.publish(&PeerEvent{Peer: peer(e.Member), State: "up", Why: "heard"})
 	case membership.Evicted:
 		n.publish(&WarningEvent{Code: "evicted", Text: "the group went on without this node, which joins again", Count: 1})
@@ -140,6 +146,11 @@ func (n *Node) installed(now time.Time, e membership.Installed) {
 	v := view(e.View)
 	for _, m := range v.Members {
 		n.known[m.Key] = m
+	}
+	for k := range n.watch.suspects {
+		if _, ok := v.Find(k); !ok || v.Coordinator.Key != view(e.Prev).Coordinator.Key {
+			delete(n.watch.suspects, k)
+		}
 	}
 	old, hadOld := e.Prev.Coordinator()
 	leader, _ := e.View.Coordinator()

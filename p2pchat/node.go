@@ -475,6 +475,11 @@ func (n *Node) status() Status {
 	if s.View.Coordinator.Key != n.id && !n.beatAt.IsZero() {
 		s.Heartbeat = time.Since(n.beatAt)
 	}
+	for _, m := range s.View.Members {
+		if e := n.watch.suspects[m.Key]; e != nil {
+			s.Suspects = append(s.Suspects, *e)
+		}
+	}
 	s.Digest, s.Same, s.Of = n.digest()
 	s.Known = n.knownMessages()
 	n.core.Drops(s.Drops)

@@ -11,6 +11,9 @@ type Stats struct {
 	Members  int    `json:"members"`
 	Term     uint64 `json:"term"`
 	View     uint64 `json:"view"`
+	Links    int    `json:"links"`   // streams that are open
+	Waiting  int    `json:"waiting"` // direct messages to be acknowledged
+	Unread   int    `json:"unread"`  // direct messages that the program has not read
 	Pending  int    `json:"pending"` // blocks that wait for what they answer
 	Messages uint64 `json:"messages"`
 	Blocks   uint64 `json:"blocks"`
@@ -52,7 +55,8 @@ func (n *Node) Stats() Stats {
 	s.Heartbeats, s.Suspicions, s.Elections, s.Evictions = m.Heartbeats, m.Suspicions, m.Elections, m.Evictions
 	s.ViewsMade, s.ViewsTaken = m.ViewsMade, m.ViewsTaken
 	d := n.core.DirectStats()
-	s.DirectSent, s.DirectCame = d.Sent, d.Received
+	s.DirectSent, s.DirectCame, s.Waiting, s.Unread = d.Sent, d.Received, d.Waiting, d.Unread
+	s.Links = n.core.Links()
 	n.core.Drops(s.Drops)
 	if r, ok := n.cfg.transport.(transport.Reporter); ok {
 		for reason, c := range r.Drops() {

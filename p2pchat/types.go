@@ -147,7 +147,11 @@ type Status struct {
 	Same, Of int
 	// Known is how many messages the member has that said last it has the
 	// most: while it is more than Digest.N, there is something to catch up on.
-	Known      uint64
+	Known uint64
+	// Suspects are the members of which this node does not know whether they
+	// are well, with what it knows: at the coordinator any member, elsewhere the
+	// coordinator alone.
+	Suspects   []PeerEvent
 	Algorithm  string // of the election
 	Group      string // the address that newcomers must know, if the transport has one
 	Sealed     bool   // encrypted and authenticated

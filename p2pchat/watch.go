@@ -14,8 +14,11 @@ type watch struct {
 	ran    time.Time        // when the driver ran last
 	ranAt  time.Time        // the time of day then
 	skewed map[PeerID]bool  // whose clocks were warned of
-	faults map[transport.Warning]bool
-	due    time.Time // when to ask the transport again
+	// suspects are the members that are being verified: all of them at the
+	// coordinator, and elsewhere the coordinator.
+	suspects map[PeerID]*PeerEvent
+	faults   map[transport.Warning]bool
+	due      time.Time // when to ask the transport again
 }
 
 // Times of a watch.
@@ -27,7 +30,7 @@ const (
 func newWatch() watch {
 	return watch{
 		wall:   func() time.Time { return time.Now().Round(0) },
-		skewed: make(map[PeerID]bool), faults: make(map[transport.Warning]bool),
+		skewed: make(map[PeerID]bool), suspects: make(map[PeerID]*PeerEvent), faults: make(map[transport.Warning]bool),
 	}
 }
 
@@ -47,7 +50,7 @@ func (n *Node) slept(now time.Time) {
 // skew warns, once for each author, of a clock that differs from this node's,
 // as what was delivered last shows.
 func (n *Node) skew() {
-	last := n.history.Len()
+	last := n.mark().Index
 	if last == 0 {
 		return
 	}

@@ -1,6 +1,8 @@
 package p2pchat_test
 
 import (
+	"encoding/json"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -159,5 +161,47 @@ func TestRefusedPacketsAreWarnedOfOnceAMinute(t *testing.T) {
 		}
 		require.Equal(t, uint64(300), sum)
 		require.InDelta(t, 6, len(got()), 1)
+	})
+}
+
+// While a member's fate is open, its coordinator's status says so.
+func TestSuspectsStandInTheStatus(t *testing.T) {
+	in(t, memnet.Config{Seed: 5, Delay: time.Millisecond}, func(w *world) {
+		w.join(3)
+		w.wait(w.nodes, holds(3, 0))
+		require.Empty(t, w.nodes[0].Status().Suspects)
+		w.net.Partition(w.addrs(1, 2), w.addrs(3))
+		w.wait(w.nodes[:1], func(s p2pchat.Status) bool { return len(s.Suspects) == 1 })
+		s := w.nodes[0].Status().Suspects[0]
+		require.Equal(t, uint32(3), s.Peer.ID)
+		require.Equal(t, "suspect", s.State)
+		w.wait(w.nodes[2:], func(s p2pchat.Status) bool { return len(s.Suspects) == 1 && s.Suspects[0].Peer.ID == 1 })
+		w.net.Heal()
+		w.wait(w.nodes, func(s p2pchat.Status) bool { return len(s.Suspects) == 0 && len(s.View.Members) == 3 })
+	})
+}
+
+func TestStats(t *testing.T) {
+	in(t, memnet.Config{Seed: 6, Delay: time.Millisecond}, func(w *world) {
+		w.join(3)
+		w.wait(w.nodes, holds(3, 0))
+		w.send(w.nodes[1], "to all")
+		_, err := w.nodes[1].SendTo(w.ctx, key(w.nodes[0]), []byte("to one"))
+		require.NoError(t, err)
+		w.wait(w.nodes, holds(3, 1))
+		s := w.nodes[0].Stats()
+		require.Equal(t, 3, s.Members)
+		require.Equal(t, 2, s.Links)
+		require.Equal(t, 1, s.Unread)
+		require.EqualValues(t, 1, s.Messages)
+		require.Positive(t, s.Bytes)
+		require.Positive(t, s.Heartbeats)
+		require.Positive(t, s.ViewsMade)
+		var back p2pchat.Stats
+		require.NoError(t, json.Unmarshal([]byte(s.String()), &back))
+		require.Equal(t, s, back)
+		fields := map[string]any{}
+		require.NoError(t, json.Unmarshal([]byte(s.String()), &fields))
+		require.Len(t, fields, reflect.TypeFor[p2pchat.Stats]().NumField())
 	})
 }

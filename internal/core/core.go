@@ -180,7 +180,25 @@ func (c *Core) TakeDirect(now time.Time) (m DirectMessage, ok bool) {
 }
 
 // DirectStats are the counters of the direct messages.
-func (c *Core) DirectStats() DirectStats { return c.mail.count }
+func (c *Core) DirectStats() DirectStats {
+	s := c.mail.count
+	s.Unread = len(c.mail.inbox)
+	for _, m := range c.mail.mails {
+		s.Waiting += len(m.waiting) + len(m.flight)
+	}
+	return s
+}
+
+// Links is how many streams are open.
+func (c *Core) Links() int {
+	n := 0
+	for _, l := range c.links {
+		if l.up {
+			n++
+		}
+	}
+	return n
+}
 
 // Handle takes what the transport says. Writable is the driver's business.
 func (c *Core) Handle(now time.Time, e transport.Event) {

@@ -160,6 +160,7 @@ var ErrDirectFull = errors.New("core: too many direct messages wait")
 type DirectStats struct {
 	Sent, Received            uint64 // messages, acknowledged and delivered
 	Forged, Replayed, Strange uint64 // refused: not authentic, heard before, or of no member
+	Waiting, Unread           int    // now: not acknowledged, and not taken
 }
 
 type directReady struct {
