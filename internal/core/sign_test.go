@@ -106,3 +106,31 @@ func TestNobodySpeaksForAnother(t *testing.T) {
 	c.Handle(now, transport.Event{Kind: transport.Datagram, Peer: testAddr, Frame: honest.sign(encodeMembership(head, membership.Heartbeat{Class: 3, Size: 9}, nil))})
 	require.NotEmpty(t, c.Ready().Notes, "the same words from whom they claim to be")
 }
+
+// Messages of the log are not signed. A transport that knows whose key a peer
+// has proven says who they are from.
+func TestLogMessagesAreFromWhoProvedItsKey(t *testing.T) {
+	c := newTestCore(t, 1)
+	eve, eveKey := testSigner(2, "test")
+	bob, bobKey := testSigner(3, "test")
+	pub := func(s *signer) []byte { return s.key.Public().(ed25519.PublicKey) }
+	now := time.Unix(1, 0)
+	beat := func(from membership.Key) []byte {
+		return encodeLog(sender{From: from, Inc: 1}, c.log.Beat(now))
+	}
+	for _, tc := range []struct {
+		name   string
+		from   membership.Key
+		key    []byte
+		forged uint64
+	}{
+		{"as itself", bobKey, pub(bob), 0},
+		{"as another", bobKey, pub(eve), 1},
+		{"where nothing is proven", eveKey, nil, 1},
+	} {
+		c.Handle(now, transport.Event{Kind: transport.Frame, Peer: testAddr, Frame: beat(tc.from), Key: tc.key})
+		drops := map[string]uint64{}
+		c.Drops(drops)
+		require.Equal(t, tc.forged, drops["forged"], tc.name)
+	}
+}

@@ -452,3 +452,24 @@ func TestAnothersIdentityCannotBeClaimed(t *testing.T) {
 		require.Positive(r, n.Drops()["auth"])
 	})
 }
+
+// A datagram that comes from another address than its sender's others is taken
+// only when that address is proven: the one who copied it does not get the answer.
+func TestDatagramsFromElsewhereAreNotTaken(t *testing.T) {
+	run(t, func(r *rig) {
+		nodes := r.nodes(2, Config{})
+		r.talk("once", nodes...)
+		mallory := r.net.Host()
+		nodes[0].tap.withhold = func(packet) bool { return true }
+		require.NoError(r, nodes[0].Multicast([]byte("from elsewhere")))
+		nodes[0].tap.withhold = nil
+		p := nodes[0].tap.withheld[0]
+		p.from = mallory.Addr()
+		nodes[1].tap.inject(p)
+		pause(time.Second)
+		require.Empty(r, nodes[1].take())
+		p.from = nodes[0].Addr()
+		nodes[1].tap.inject(p)
+		require.Equal(r, []string{"datagram from elsewhere"}, words(nodes[1].take()))
+	})
+}

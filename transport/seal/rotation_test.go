@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-885536be/p2p/transport"
+	"github.com/seed-885536be/p2p/transport/memnet"
 )
 
 // traffic lets every node send to every other, a frame and a datagram each
@@ -173,5 +174,56 @@ func TestNoncesAreUnique(t *testing.T) {
 			require.False(r, seen[used])
 			seen[used] = true
 		}
+	})
+}
+
+// A peer that goes on to write with a key that is not accepted any more must
+// not believe that it is heard.
+func TestStreamsUnderADroppedKeyBreak(t *testing.T) {
+	run(t, func(r *rig) {
+		key, err := Code(NewCode())
+		require.NoError(r, err)
+		nodes := r.nodes(2, Config{Accept: []Key{key}})
+		a, b := nodes[0], nodes[1]
+		r.talk("once", nodes...)
+		require.NoError(r, a.SetKeys(key, r.key))
+		r.talk("twice", nodes...)
+		require.NoError(r, a.SetKeys(key))
+		pause(100 * time.Millisecond)
+		require.Equal(r, "down reset", words(b.take())[0])
+		require.Equal(r, "down reset", words(a.take())[0])
+		pause(time.Minute)
+		require.NoError(r, b.SetKeys(key))
+		pause(time.Minute)
+		a.take()
+		b.take()
+		r.talk("afterwards", nodes...)
+	})
+}
+
+// A session changes while frames wait for room: they keep their order, and none
+// is lost.
+func TestKeysAreRenewedWhileTheStreamIsFull(t *testing.T) {
+	run(t, func(r *rig) {
+		r.net = memnet.New(memnet.Config{Delay: delay, Jitter: delay, Queue: 200})
+		nodes := r.nodes(2, Config{rekey: 5})
+		r.talk("once", nodes...)
+		for i := range 500 {
+			b := binary.BigEndian.AppendUint64(nil, uint64(i))
+			for nodes[0].Stream(nodes[1].Addr(), b) == transport.ErrFull {
+				pause(delay / 4)
+			}
+		}
+		pause(time.Second)
+		n := uint64(0)
+		for _, e := range nodes[1].take() {
+			if e.Kind == transport.Frame {
+				require.Equal(r, n, binary.BigEndian.Uint64(e.Frame))
+				n++
+			} else {
+				require.Equal(r, "up", e.Kind.String())
+			}
+		}
+		require.EqualValues(r, 500, n)
 	})
 }
