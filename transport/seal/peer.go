@@ -47,6 +47,7 @@ type peer struct {
 	owed    bool     // ErrFull was returned, and Writable is owed
 	hung    bool     // hung up, but something is queued
 	timer   *time.Timer
+	watched uint64 // timers so far
 }
 
 // queueCost is what a frame in the queue costs besides its bytes.
@@ -225,12 +226,12 @@ func (p *peer) watch() {
 		return
 	}
 	p.t.timers.Add(1)
-	var timer *time.Timer
-	timer = time.AfterFunc(handshakeTimeout, func() {
+	p.watched++
+	n := p.watched
+	p.timer = time.AfterFunc(handshakeTimeout, func() {
 		defer p.t.timers.Done()
-		p.silent(timer)
+		p.silent(n)
 	})
-	p.timer = timer
 }
 
 // unwatch ends that.
@@ -299,12 +300,12 @@ func (p *peer) down(e transport.Event) {
 	p.end(e.Cause, e.Err)
 }
 
-// silent is called by the timer.
-func (p *peer) silent(timer *time.Timer) {
+// silent is called by the n-th timer.
+func (p *peer) silent(n uint64) {
 	p.order.Lock()
 	defer p.order.Unlock()
 	p.mu.Lock()
-	if p.timer != timer || p.gone {
+	if p.timer == nil || p.watched != n || p.gone {
 		p.mu.Unlock()
 		return
 	}
