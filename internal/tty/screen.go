@@ -68,13 +68,20 @@ func blank(n int) []Cell {
 func (s *Screen) Resize(width, height int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old := s.cells
 	s.width, s.height = width, height
-	s.cells, s.main = s.empty(), nil
-	for y := range min(len(old), height) {
-		copy(s.cells[y], old[y])
+	s.cells = s.resized(s.cells)
+	if s.main != nil {
+		s.main = s.resized(s.main)
 	}
 	s.x, s.y = min(s.x, width-1), min(s.y, height-1)
+}
+
+func (s *Screen) resized(old [][]Cell) [][]Cell {
+	cells := s.empty()
+	for y := range min(len(old), s.height) {
+		copy(cells[y], old[y])
+	}
+	return cells
 }
 
 // Size returns the number of columns and of lines.
