@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -117,4 +118,42 @@ func TestDemoLength(t *testing.T) {
 		pauses += time.Duration(s.Seconds * float64(time.Second))
 	}
 	require.InDelta(t, 12.5, pauses.Minutes(), 0.5)
+}
+
+// TestScriptTables compares SCRIPT.md with what a script can say.
+func TestScriptTables(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("SCRIPT.md")
+	require.NoError(t, err)
+	documented := map[string]map[string]string{}
+	var title string
+	for line := range strings.Lines(string(text)) {
+		cells := strings.Split(strings.ReplaceAll(line, "`", ""), "|")
+		switch {
+		case len(cells) < 4, strings.HasPrefix(line, "|--"):
+		case strings.TrimSpace(cells[2]) == "fields":
+			title = strings.TrimSpace(cells[1])
+			documented[title] = map[string]string{}
+		default:
+			fields := strings.Fields(cells[2])
+			slices.Sort(fields)
+			documented[title][strings.TrimSpace(cells[1])] = strings.Join(fields, " ")
+		}
+	}
+	known := map[string]map[string]string{"do": {}, "for": {}, "that": {}}
+	fields := func(needs, takes string) string {
+		all := strings.Fields(needs + " " + takes)
+		slices.Sort(all)
+		return strings.Join(all, " ")
+	}
+	for name, k := range stepKinds {
+		known["do"][name] = fields(k.needs, k.takes)
+	}
+	for name, k := range waitsFor {
+		known["for"][name] = fields(k.needs, k.takes)
+	}
+	for name, k := range asserts {
+		known["that"][name] = fields(k.needs, k.takes)
+	}
+	require.Equal(t, known, documented)
 }
