@@ -1,6 +1,8 @@
 package causal
 
 import (
+	"crypto/ed25519"
+	"crypto/sha256"
 	"fmt"
 	"runtime"
 	"slices"
@@ -101,6 +103,45 @@ func BenchmarkReceive(b *testing.B) {
 	if to.Len() != uint64(b.N) {
 		b.Fatal(to.Len(), to.Stats())
 	}
+}
+
+// BenchmarkFloor is what no log can do without for a message of 100 bytes in
+// full blocks: its share of a copy to memory that was not used before, of the
+// hash, and of the signature, or of its verification.
+func BenchmarkFloor(b *testing.B) {
+	data := make([]byte, flushBytes)
+	const messages = flushBytes / 101
+	key := testKey(0)
+	pub := key.Public().(ed25519.PublicKey)
+	var held [][]byte
+	var room []byte
+	keep := func() []byte {
+		if len(room) < len(data) {
+			room = make([]byte, chunkSize)
+			held = append(held, room)
+		}
+		to := room[:len(data)]
+		room = room[copy(to, data):]
+		return to
+	}
+	sum := sha256.Sum256(data)
+	sig := ed25519.Sign(key, sum[:])
+	b.Run("append", func(b *testing.B) {
+		held, room = nil, nil
+		for i := 0; i < b.N; i += messages {
+			sum := sha256.Sum256(keep())
+			ed25519.Sign(key, sum[:])
+		}
+	})
+	b.Run("receive", func(b *testing.B) { // two blocks share a verification
+		held, room = nil, nil
+		for i := 0; i < b.N; i += messages {
+			sha256.Sum256(keep())
+			if i/messages%2 == 0 && !ed25519.Verify(pub, sum[:], sig) {
+				b.Fatal("signature")
+			}
+		}
+	})
 }
 
 // BenchmarkSync is the whole of taking over 100,000 messages of 100 bytes, by

@@ -271,6 +271,49 @@ func TestManyWritersSyncCheaply(t *testing.T) {
 	}
 }
 
+// Two nodes that were apart for a day, in which each said something every
+// second, become equal by one Pull each.
+func TestADayApartConverges(t *testing.T) {
+	const day = 24 * 60 * 60
+	a, b := pair(t)
+	both := []*Memory{a, b}
+	for _, m := range both {
+		m.SetPeers(benchNow, []Key{m.self})
+		for i := range day {
+			_, err := m.Append(benchNow.Add(time.Duration(i)*time.Second), fmt.Append(nil, "second ", i))
+			require.NoError(t, err)
+			require.NoError(t, m.Flush(benchNow.Add(time.Duration(i)*time.Second)))
+		}
+		m.Ready()
+	}
+	require.NotEqual(t, a.Digest(), b.Digest())
+	for k, m := range both {
+		o := both[1-k]
+		m.SetPeers(benchNow.Add(day*time.Second), []Key{a.self, b.self})
+		m.Link(m.now, o.self, false)
+		m.Link(m.now, o.self, true)
+	}
+	exchange(a, b)
+	require.EqualValues(t, 2*day, a.Len())
+	require.Equal(t, a.Digest(), b.Digest())
+	for _, m := range both {
+		require.EqualValues(t, 1, m.Stats().Pulls)
+		require.Empty(t, m.Stats().Refused)
+	}
+	last := Message{}
+	for x := range a.History(0, false) {
+		y, ok := b.Lookup(x.ID)
+		require.True(t, ok)
+		require.Equal(t, x.Pos, y.Pos)
+		require.LessOrEqual(t, last.Height, x.Height)
+		last = x
+		if x.Pos%64 != 0 {
+			continue
+		}
+		require.Equal(t, x.Data, y.Data)
+	}
+}
+
 func TestFarBranchesOfAForkSync(t *testing.T) {
 	g := newGroup(t, 2, 1)
 	evil := newForger(testKey(50), "test", 1)
