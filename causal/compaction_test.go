@@ -2,6 +2,8 @@ package causal
 
 import (
 	"cmp"
+	"crypto/ed25519"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -426,4 +428,102 @@ func TestI15CompactedNodesHaveOneDigest(t *testing.T) {
 	require.Positive(t, compacted)
 	require.Positive(t, begun)
 	t.Log(compacted, "compacted,", begun, "began anew")
+}
+
+// compacted returns a log that gave up its past, agreed with one more.
+func compacted(t require.TestingT) *group {
+	g := compacting(t, 3, 1)
+	g.view(0, 1)
+	g.chat(60, 0, 1)
+	g.run(time.Minute)
+	require.NotZero(t, g.nodes[0].order.floor)
+	return g
+}
+
+// A checkpoint that was altered, or lacks a vote, or that nobody who is here
+// has signed, is not taken.
+func TestForgedCheckpointsAreRefused(t *testing.T) {
+	g := compacted(t)
+	blob := g.nodes[0].base.blob
+	m := g.nodes[2].Memory
+	good, ok := m.openBase(blob)
+	require.True(t, ok)
+	require.Equal(t, g.nodes[0].base.commit, good.commit)
+	require.Len(t, good.members, 2)
+	rng := rand.New(rand.NewPCG(1, 1))
+	for i := range blob {
+		b := slices.Clone(blob)
+		b[i] ^= 1 << rng.IntN(8)
+		_, ok := m.openBase(b)
+		require.False(t, ok, "byte %d", i)
+		_, ok = m.openBase(blob[:i])
+		require.False(t, ok, "cut at %d", i)
+	}
+	// Strangers agree on a past of their own.
+	own := base{height: 5, blocks: 5, msgs: 5}
+	evil := newForger(testKey(50), "test", 1)
+	key := keyOf(evil.key.Public().(ed25519.PublicKey))
+	own.members = []Key{key}
+	own.ends = []end{{writer: evil.id, pub: [32]byte(evil.key.Public().(ed25519.PublicKey)), n: 5, next: 6}}
+	encoded := own.append(nil)
+	frame, _ := evil.block(body{kind: kindCheckpoint, n: 6, first: 6, height: 6, upto: 5, commit: m.commitment(encoded)})
+	vote1 := vote{frame: frame}
+	forged := appendVote(append(binary.BigEndian.AppendUint32(nil, uint32(len(encoded))), encoded...), vote1)
+	_, ok = m.openBase(forged)
+	require.True(t, ok, "it is whole")
+	from := g.nodes[0].name()
+	m.SetPeers(g.now, []Key{m.self, from})
+	m.Link(g.now, from, true)
+	m.Step(g.now, from, &Beat{Count: 9, Height: 9, Heads: []Ref{{Writer: WriterID{1}, N: 9}}})
+	var ask *Pull
+	for ask == nil {
+		next := m.Next(g.now, from)
+		require.NotNil(t, next)
+		ask, _ = next.(*Pull)
+	}
+	for _, part := range []*Base{
+		{Session: ask.Session + 1, Part: blob}, // not asked for
+		{Session: ask.Session, Part: forged},
+		{Session: ask.Session, Part: blob[:len(blob)-1]},
+	} {
+		m.Step(g.now, from, part)
+		require.Zero(t, m.base.height)
+	}
+	require.EqualValues(t, 2, m.Stats().Refused["checkpoint"])
+	m.Step(g.now, from, &Base{Session: ask.Session, Part: blob[:100], More: true})
+	m.Step(g.now, from, &Base{Session: ask.Session, Part: blob[100:]})
+	require.Equal(t, good.commit, m.base.commit)
+	require.Equal(t, good.msgs, m.Len())
+}
+
+// What belongs to what was given up is refused by all that agreed.
+func TestBlocksBelowACheckpointAreRefused(t *testing.T) {
+	g := compacted(t)
+	evil := newForger(testKey(50), "test", 1)
+	low, first := evil.block(body{}, "low")
+	next, _ := evil.block(first.after(), "and on")
+	for _, n := range g.nodes[:2] {
+		before := fingerprint(n.Memory)
+		g.tell(n.i, evil, low)
+		require.Equal(t, before, fingerprint(n.Memory))
+		g.tell(n.i, evil, low, next)
+		require.EqualValues(t, 3, n.Stats().Refused["below_checkpoint"])
+	}
+}
+
+func FuzzBase(f *testing.F) {
+	g := compacted(f)
+	m := g.nodes[0].Memory
+	f.Add(m.base.blob)
+	f.Add(m.base.blob[:200])
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if base, ok := m.openBase(b); ok && base.commit != m.base.commit {
+			t.Fatal("another base with good signatures")
+		}
+		var x base
+		if x.decode(b) && string(x.append(nil)) != string(b) {
+			t.Fatal("two forms of one base")
+		}
+	})
 }
