@@ -1,6 +1,7 @@
 package causal
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/ed25519"
 	"encoding/binary"
@@ -526,4 +527,50 @@ func FuzzBase(f *testing.F) {
 			t.Fatal("two forms of one base")
 		}
 	})
+}
+
+// A member's word that it holds everything is waited for, and then its vote for
+// exactly the same.
+func TestCompactionWaitsForAcksAndVotes(t *testing.T) {
+	m := solo(t, Retention{}, nil)
+	m.cfg.Compaction = Compaction{Age: time.Second, Away: time.Second, Blocks: 1}
+	f := newForger(testKey(5), "test", 1)
+	author := keyOf(f.key.Public().(ed25519.PublicKey))
+	for i := 6; bytes.Compare(author[:], m.self[:]) < 0; i++ { // the log is to propose
+		f = newForger(testKey(i), "test", 1)
+		author = keyOf(f.key.Public().(ed25519.PublicKey))
+	}
+	now := benchNow
+	m.SetPeers(now, []Key{m.self, author})
+	m.Link(now, author, true)
+	own, err := m.Append(now, []byte("not there yet"))
+	require.NoError(t, err)
+	require.NoError(t, m.Flush(now))
+	raw, a := f.block(body{}, "first")
+	second, b := f.block(a.after(), "second")
+	m.Step(now, author, &Blocks{Frames: [][]byte{raw, second}})
+	m.Step(now, author, &Beat{Count: 2, Height: 2, Heads: []Ref{b.ref()}, Writer: b.writer})
+	now = now.Add(time.Minute)
+	m.Tick(now)
+	require.Equal(t, m.Len(), m.Final(), "the member will write above all that")
+	require.Zero(t, m.cp.own.height, "but it lacks a block")
+	m.Step(now, author, &Ack{Tips: []Dot{{own.Writer, 1}}})
+	now = now.Add(time.Minute)
+	m.Tick(now)
+	require.NotZero(t, m.cp.own.height)
+
+	// It votes, but for something else; then for the same.
+	x := b.after()
+	x.kind, x.upto, x.commit = kindCheckpoint, m.cp.own.height, Hash{1}
+	raw, other := f.block(x)
+	m.Step(now, author, &Blocks{Frames: [][]byte{raw}})
+	require.Zero(t, m.base.height)
+	x = other.after()
+	x.kind, x.upto, x.commit = kindCheckpoint, m.cp.own.height, m.cp.own.commit
+	raw, _ = f.block(x)
+	m.Step(now, author, &Blocks{Frames: [][]byte{raw}})
+	require.Equal(t, m.cp.own.height, m.base.height)
+	require.Equal(t, m.base.height, m.order.floor)
+	_, ok := m.openBase(m.base.blob)
+	require.True(t, ok)
 }
