@@ -101,24 +101,29 @@ func TestNothingThatIsSaidInASealedGroupLeavesInTheClear(t *testing.T) {
 	}
 }
 
-func TestPassphrasesKeepGroupsApart(t *testing.T) {
+func TestWithoutThePassphraseThereIsNoWayIn(t *testing.T) {
 	in(t, memnet.Config{Delay: time.Millisecond}, func(w *world) {
 		w.join(2, p2pchat.WithPassphrase("one"))
-		w.join(2, p2pchat.WithPassphrase("two"))
-		w.join(2)
-		for i, n := range w.nodes {
-			require.NoError(w, n.Wait(w.ctx, func(s p2pchat.Status) bool { return len(s.View.Members) == 2 }))
-			other := w.nodes[i^1]
-			v := n.View()
-			require.Contains(w, []p2pchat.PeerID{v.Members[0].Key, v.Members[1].Key}, other.Self().Key)
-		}
 		id, err := w.nodes[0].Send(w.ctx, "lobby", []byte("hello"))
 		require.NoError(w, err)
 		require.NoError(w, w.nodes[0].WaitStable(w.ctx, id))
-		s := w.nodes[2].Status()
-		require.Zero(w, s.Digest.N)
-		require.Positive(w, s.Drops["auth"])
-		require.Positive(w, s.Drops["open"])
+		for _, tc := range []struct {
+			opts []p2pchat.Option
+			want transport.AuthError
+			drop string
+		}{
+			{[]p2pchat.Option{p2pchat.WithPassphrase("two")}, transport.AuthError{Sealed: true, OwnSealed: true}, "auth"},
+			{nil, transport.AuthError{Sealed: true}, "open"},
+		} {
+			<-time.After(2 * time.Second) // strangers are told a few times a second
+			n := w.add(tc.opts...)
+			var auth *transport.AuthError
+			require.ErrorAs(w, n.Join(w.ctx), &auth)
+			require.Equal(w, tc.want, *auth)
+			require.Zero(w, n.Status().Digest.N)
+			require.Positive(w, w.nodes[0].Status().Drops[tc.drop])
+		}
+		require.Len(w, w.nodes[0].View().Members, 2)
 	})
 }
 

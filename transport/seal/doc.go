@@ -116,7 +116,7 @@
 // # Strangers
 //
 // A frame that is not sealed, or that no key opens, is counted, and its sender is
-// reported as transport.Stranger, at most four at once and four a second. A false
+// reported as transport.Stranger, at most sixteen at once and sixteen a second. A false
 // datagram costs the derivation of a key and the check of a tag, some
 // microseconds; nothing is remembered of it. A hello that was recorded and is
 // replayed on a new stream costs two operations on curve 25519. A peer that

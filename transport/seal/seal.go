@@ -52,8 +52,8 @@ const (
 	lastWords        = 200 * time.Millisecond
 	// reports of strangers are at most so many at once, and one more after each
 	// of these times.
-	reportBurst = 4
-	reportEvery = 250 * time.Millisecond
+	reportBurst = 16
+	reportEvery = time.Second / 16
 )
 
 // Transport seals what another one carries.
