@@ -40,7 +40,7 @@ func fetch(t *testing.T, w *web, method, path string, set func(r *http.Request))
 	if set != nil {
 		set(r)
 	}
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	client := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	resp, err := client.Do(r)
 	require.NoError(t, err)
 	defer resp.Body.Close()
