@@ -55,7 +55,7 @@ func group6(group netip.Addr) netip.Addr {
 }
 
 // bind opens the node's endpoint: one port for both families and both
-// protocols. A family that the host does not have is left out; missing says why.
+// protocols. A family that the host does not have is left out.
 func (t *Transport) bind() error {
 	host, port, err := net.SplitHostPort(t.cfg.Listen)
 	if err != nil {
@@ -80,7 +80,7 @@ func (t *Transport) bind() error {
 	}
 }
 
-// wanted are the families to open, with the host to listen at as group's place.
+// wanted are the families to open, for the address of Config.Listen.
 func (t *Transport) wanted(host string) ([]*family, error) {
 	four := &family{group: t.group}
 	six := &family{six: true, group: t.group6}
