@@ -46,11 +46,14 @@ func Run(t *testing.T, f Factory) {
 		{"UnicastReachesOne", unicast},
 		{"FramesBelongToTheReceiver", ownership},
 		{"TooLarge", tooLarge},
+		{"LimitsAreExact", limits},
 		{"StreamKeepsOrder", order},
 		{"StreamBothWays", bothWays},
 		{"SimultaneousDials", simultaneous},
 		{"FullAndWritable", full},
+		{"FullAndDown", fullAndDown},
 		{"SlowPeerHoldsBackNobodyElse", slow},
+		{"FromTheHandler", fromTheHandler},
 		{"ClosedPeerIsResetThenRefused", refused},
 		{"DialToNobodyIsRefused", nobody},
 		{"HangupDeliversAndIsSilent", hangup},
@@ -61,6 +64,8 @@ func Run(t *testing.T, f Factory) {
 		{"CloseUnderLoad", closeUnderLoad},
 		{"Concurrently", concurrently},
 		{"Reporter", reporter},
+		{"Refuser", refuser},
+		{"Warner", warner},
 	} {
 		t.Run(check.name, func(t *testing.T) {
 			check.run(t, &group{t: t, make: f(t)})
@@ -169,7 +174,10 @@ func (n *node) silent(other *node) {
 }
 
 func addr(t *testing.T, g *group) {
+	before := g.make()
 	nodes := g.open(3)
+	require.Equal(t, nodes[0].Group(), before.Group(), "the name is known before Open")
+	require.NoError(t, before.Close())
 	seen := make(map[netip.AddrPort]bool)
 	for _, n := range nodes {
 		a := n.Addr()
@@ -265,6 +273,36 @@ func tooLarge(t *testing.T, g *group) {
 	}
 	require.Equal(t, []int{transport.MaxDatagram, transport.MaxDatagram}, sizes[transport.Datagram])
 	require.Equal(t, []int{transport.MaxFrame}, sizes[transport.Frame])
+}
+
+// limits checks that the limit that an error names is the largest frame that is
+// taken, and that such a frame arrives.
+func limits(t *testing.T, g *group) {
+	nodes := g.open(2)
+	to := nodes[1].Addr()
+	for _, c := range []struct {
+		name string
+		kind transport.Kind
+		over int
+		send func([]byte) error
+	}{
+		{"multicast", transport.Datagram, transport.MaxDatagram + transport.Overhead + 1, nodes[0].Multicast},
+		{"unicast", transport.Datagram, transport.MaxDatagram + transport.Overhead + 1, func(f []byte) error { return nodes[0].Unicast(to, f) }},
+		{"stream", transport.Frame, transport.MaxFrame + transport.Overhead + 1, func(f []byte) error { return nodes[0].Stream(to, f) }},
+	} {
+		var tooLarge *transport.TooLargeError
+		require.ErrorAs(t, c.send(make([]byte, c.over)), &tooLarge, c.name)
+		limit := tooLarge.Limit
+		require.ErrorAs(t, c.send(make([]byte, limit+1)), &tooLarge, c.name)
+		frame := bytes.Repeat([]byte{7}, limit)
+		require.NoError(t, c.send(frame), c.name)
+		e := nodes[1].next()
+		if e.Kind == transport.Up {
+			e = nodes[1].next()
+		}
+		require.Equal(t, c.kind.String(), e.Kind.String(), c.name)
+		require.True(t, bytes.Equal(frame, e.Frame), c.name)
+	}
 }
 
 // send sends a frame on a stream, and waits for room if there is none.
@@ -418,6 +456,73 @@ func full(t *testing.T, g *group) {
 	}
 	receiver.frame(sender, "there is room")
 	sender.silent(receiver)
+}
+
+// fullAndDown: who was told ErrFull is told Down if there will be no room.
+func fullAndDown(t *testing.T, g *group) {
+	hold, open := gate()
+	sender, receiver := g.node(nil), g.node(hold)
+	t.Cleanup(open)
+	sender.send(receiver, make([]byte, 8))
+	sender.expect(transport.Up, receiver)
+	sender.fill(receiver)
+	for len(sender.events) > 0 {
+		require.Equal(t, transport.Writable, sender.next().Kind)
+	}
+	require.ErrorIs(t, sender.Stream(receiver.Addr(), make([]byte, 1<<20)), transport.ErrFull)
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		receiver.shut()
+	}()
+	// Close waits for the handler, which is held up.
+	open()
+	<-closed
+	e := sender.next()
+	for e.Kind == transport.Writable { // some of it was taken meanwhile
+		e = sender.next()
+	}
+	require.Equal(t, transport.Down, e.Kind)
+	for e.Cause == transport.Reset {
+		e = sender.next()
+	}
+	require.Equal(t, transport.Refused, e.Cause)
+	require.NoError(t, sender.Stream(receiver.Addr(), []byte("again")), "what was queued is gone")
+	sender.down(receiver, transport.Refused)
+}
+
+// fromTheHandler: every method but Close may be called by the Handler.
+func fromTheHandler(t *testing.T, g *group) {
+	var echo *node
+	ready := make(chan struct{})
+	echo = g.node(func(e transport.Event) {
+		<-ready
+		switch e.Kind {
+		case transport.Datagram:
+			if err := errors.Join(echo.Unicast(e.Peer, e.Frame), echo.Multicast(e.Frame), echo.Stream(e.Peer, e.Frame)); err != nil {
+				t.Error(err)
+			}
+		case transport.Frame:
+			if err := echo.Stream(e.Peer, e.Frame); err != nil {
+				t.Error(err)
+			}
+			if string(e.Frame) == "bye" {
+				echo.Hangup(e.Peer)
+			}
+		}
+	})
+	close(ready)
+	caller := g.node(nil)
+	require.NoError(t, caller.Unicast(echo.Addr(), []byte("hello")))
+	got := map[string]int{}
+	for range 4 {
+		e := caller.next()
+		got[e.Kind.String()+" "+string(e.Frame)]++
+	}
+	require.Equal(t, map[string]int{"up ": 1, "datagram hello": 2, "frame hello": 1}, got)
+	require.NoError(t, caller.Stream(echo.Addr(), []byte("bye")))
+	caller.frame(echo, "bye")
+	caller.down(echo, transport.Reset)
 }
 
 func slow(t *testing.T, g *group) {
@@ -724,4 +829,46 @@ func reporter(t *testing.T, g *group) {
 	require.NotNil(t, drops)
 	drops["x"] = 1
 	require.NotContains(t, r.Drops(), "x")
+	n.shut()
+	require.NotNil(t, r.Drops(), "it can be asked after Close as well")
+	r.Interfaces()
+}
+
+// refuser checks what little every Refuser does alike: what it is to tell that
+// was not reported as a Stranger, it tells nobody; and it minds no Close.
+func refuser(t *testing.T, g *group) {
+	nodes := g.open(2)
+	r, ok := nodes[0].Transport.(transport.Refuser)
+	if !ok {
+		t.Log("it is not a Refuser, and need not be one")
+		return
+	}
+	r.Refuse(nodes[1].Addr(), errors.New("something else"))
+	r.Refuse(nodes[1].Addr(), nil)
+	nodes[1].silent(nodes[0])
+	nodes[0].shut()
+	r.Refuse(nodes[1].Addr(), &transport.AuthError{OwnSealed: true})
+	nodes[1].silent(g.node(nil))
+}
+
+// warner checks that warnings can be asked for at any time, and say something.
+func warner(t *testing.T, g *group) {
+	tr := g.make()
+	w, ok := tr.(transport.Warner)
+	if !ok {
+		t.Log("it is not a Warner, and need not be one")
+		require.NoError(t, tr.Close())
+		return
+	}
+	look := func() {
+		for _, warning := range w.Warnings() {
+			require.NotEmpty(t, warning.Code)
+			require.NotEmpty(t, warning.Text)
+		}
+	}
+	look()
+	require.NoError(t, tr.Open(transport.HandlerFunc(func(transport.Event) {})))
+	look()
+	require.NoError(t, tr.Close())
+	look()
 }
