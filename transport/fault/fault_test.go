@@ -235,6 +235,17 @@ func TestStreamInBadWeather(t *testing.T) {
 	})
 }
 
+// TestLossDelaysStreams checks that a stream waits for what was lost.
+func TestLossDelaysStreams(t *testing.T) {
+	inBubble(t, func(t *testing.T, net *memnet.Network, a, b *node) {
+		joined(t, a, b)
+		require.NoError(t, b.Set(fault.Faults{Loss: 1}))
+		a.send(b, "late")
+		require.Empty(t, b.said(time.Second))
+		require.Equal(t, []string{"frame late"}, b.said(time.Minute))
+	})
+}
+
 func TestCut(t *testing.T) {
 	inBubble(t, func(t *testing.T, net *memnet.Network, a, b *node) {
 		joined(t, a, b)
@@ -314,6 +325,7 @@ func TestOneWay(t *testing.T) {
 				a.said(0)
 				cut(a, b)
 				require.NoError(t, a.Unicast(b.Addr(), []byte("no")))
+				require.NoError(t, a.Multicast([]byte("no")))
 				require.NoError(t, b.Unicast(a.Addr(), []byte("yes")))
 				a.send(b, "no")
 				b.send(a, "yes")
