@@ -155,3 +155,6 @@ func (s *Session) Close() {
 	_ = s.Signal(os.Kill)
 	<-s.ended
 }
+
+// HangUp takes the terminal away, as closing its window does.
+func (s *Session) HangUp() { s.pty.Close() }
