@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed-885536be/p2p/p2pchat"
@@ -25,6 +26,7 @@ type machine struct {
 	held     *progress
 	shown    showing
 	waits    sync.WaitGroup
+	timedOut atomic.Bool    // a wait did
 	ordered  p2pchat.Digest // of the history that the last order event is about
 
 	mu         sync.Mutex
@@ -192,7 +194,11 @@ func (m *machine) input() {
 		case errors.Is(err, errLineTooLong):
 			m.reply(nil, nil, &opError{codeTooLarge, fmt.Sprintf("a line is over %d bytes", maxLine)})
 		case errors.Is(err, io.EOF):
-			m.end(ending{cause: "eof", graceful: true})
+			e := ending{cause: "eof", graceful: true}
+			if m.timedOut.Load() {
+				e.code = exitTimeout
+			}
+			m.end(e)
 			return
 		case err != nil:
 			m.end(ending{code: exitRuntime, cause: "stdin", err: err, graceful: true})

@@ -18,6 +18,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"flag"
@@ -35,12 +36,14 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/seed-885536be/p2p/causal"
 	"github.com/seed-885536be/p2p/election"
 	"github.com/seed-885536be/p2p/membership"
 	"github.com/seed-885536be/p2p/p2pchat"
 	"github.com/seed-885536be/p2p/transport"
 	"github.com/seed-885536be/p2p/transport/fault"
 	"github.com/seed-885536be/p2p/transport/lan"
+	"github.com/seed-885536be/p2p/transport/seal"
 )
 
 // Exit codes.
@@ -70,7 +73,8 @@ func main() {
 // settings are the flags.
 type settings struct {
 	group, nick, room, listen string
-	ifaces                    []string
+	ifaces, peers             []string
+	passphrase                string // or a group's code
 	algorithm                 string
 	heartbeat, timeout        time.Duration
 	data                      string
@@ -81,28 +85,34 @@ type settings struct {
 	web                       string
 	log                       string
 	verbose, veryVerbose      bool
-	version                   bool
+	version, newKey           bool
 }
 
 // given is a flag as it was given.
 type given struct{ name, value string }
+
+// maxPassphrase is the longest passphrase, in bytes.
+const maxPassphrase = 4 << 10
 
 // errUsage marks what flag has already reported.
 var errUsage = errors.New("usage")
 
 func parseFlags(args []string, out io.Writer) (settings, error) {
 	var s settings
-	var ifaces string
+	var ifaces, passFile string
 	fs := flag.NewFlagSet("chat", flag.ContinueOnError)
 	fs.SetOutput(out)
-	fs.Usage = func() {
-		fmt.Fprintln(out, "usage: chat [flags]\n\nTalks with everybody on the network who has the same -group. Flags:")
-		fs.PrintDefaults()
-	}
+	fs.Usage = func() { usage(fs, out) }
 	fs.StringVar(&s.group, "group", lan.DefaultGroup, "multicast `address` of the group: all that a newcomer must know")
 	fs.StringVar(&s.nick, "nick", defaultNick(), "your `name`: free text, need not be unique")
 	fs.StringVar(&s.room, "room", "lobby", "`room` to talk in")
 	fs.StringVar(&ifaces, "iface", "", "network interfaces to use, `names` with commas between; lo is this machine only (default: all that are fit)")
+	fs.Func("peer", "`address` of a member that multicast does not reach; may be given more than once", func(addr string) error {
+		s.peers = append(s.peers, addr)
+		return nil
+	})
+	fs.StringVar(&passFile, "pass-file", "", "`file` with the passphrase or the code of a sealed group; or set P2PCHAT_PASS (default: an open group)")
+	fs.BoolVar(&s.newKey, "newkey", false, "print a new code for a sealed group and exit")
 	fs.StringVar(&s.listen, "listen", "", "own unicast `address` (default: any free port)")
 	fs.StringVar(&s.algorithm, "election", "bully", "election `algorithm`: bully or ring")
 	fs.DurationVar(&s.heartbeat, "heartbeat", 500*time.Millisecond, "time between two heartbeats of the coordinator")
@@ -135,7 +145,33 @@ func parseFlags(args []string, out io.Writer) (settings, error) {
 			s.ifaces = append(s.ifaces, name)
 		}
 	}
+	s.passphrase = os.Getenv("P2PCHAT_PASS")
+	if passFile != "" {
+		var err error
+		if s.passphrase, err = readPassphrase(passFile); err != nil {
+			return s, err
+		}
+	}
 	return s, s.validate()
+}
+
+// readPassphrase reads the first line of a file.
+func readPassphrase(name string) (string, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return "", fmt.Errorf("-pass-file: %w", err)
+	}
+	defer f.Close()
+	line, err := readLine(bufio.NewReader(io.LimitReader(f, maxPassphrase+3)), maxPassphrase)
+	switch {
+	case errors.Is(err, errLineTooLong):
+		return "", fmt.Errorf("-pass-file %s: the first line is over %d bytes", name, maxPassphrase)
+	case err != nil && !errors.Is(err, io.EOF):
+		return "", fmt.Errorf("-pass-file: %w", err)
+	case len(line) == 0:
+		return "", fmt.Errorf("-pass-file %s: the first line must be the passphrase, and is empty", name)
+	}
+	return string(line), nil
 }
 
 func (s *settings) validate() error {
@@ -156,6 +192,11 @@ func (s *settings) validate() error {
 		}
 	}
 	errs = append(errs, s.validateCockpit()...)
+	for _, peer := range s.peers {
+		if a, err := netip.ParseAddrPort(peer); err != nil || a.Port() == 0 {
+			errs = append(errs, fmt.Errorf("-peer %q: want ip:port, as the other's /status shows it", peer))
+		}
+	}
 	if s.web != "" {
 		if _, _, err := parseWeb(s.web); err != nil {
 			errs = append(errs, err)
@@ -188,10 +229,21 @@ func (s *settings) options(t transport.Transport, l logger) []p2pchat.Option {
 		p2pchat.WithTiming(membership.For(s.heartbeat, s.timeout)),
 		p2pchat.WithLogger(l.Logger),
 	}
+	if _, err := seal.Code(s.passphrase); err == nil || mistyped(err, s.passphrase) {
+		opts = append(opts, p2pchat.WithGroupCode(s.passphrase))
+	} else if s.passphrase != "" {
+		opts = append(opts, p2pchat.WithPassphrase(s.passphrase))
+	}
 	if s.data != "" {
 		opts = append(opts, p2pchat.WithDataDir(s.data))
 	}
 	return opts
+}
+
+// mistyped reports whether a passphrase is meant to be a group's code.
+func mistyped(err error, passphrase string) bool {
+	var code *seal.CodeError
+	return errors.As(err, &code) && code.Checksum && strings.Contains(passphrase, "-")
 }
 
 func defaultNick() string {
@@ -218,6 +270,10 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		fmt.Fprintf(stdout, "chat %s  wire v%d\n", buildVersion(), wireVersion)
 		return exitOK
 	}
+	if s.newKey {
+		fmt.Fprintln(stdout, seal.NewCode())
+		return exitOK
+	}
 	if s.spawn > 0 || s.script != "" {
 		c, err := newCockpit(s, stdin, stdout, stderr)
 		if err != nil {
@@ -235,7 +291,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return fail(stderr, exitRuntime, err)
 	}
 	defer view.close()
-	network := fault.New(lan.New(lan.Config{Group: s.group, Interfaces: s.ifaces, Listen: s.listen}), fault.Config{Seed: rand.Uint64()})
+	network := fault.New(lan.New(lan.Config{Group: s.group, Interfaces: s.ifaces, Listen: s.listen, Peers: s.peers}), fault.Config{Seed: rand.Uint64()})
 	node, err := p2pchat.New(s.options(network, log)...)
 	if err != nil {
 		code := exitUsage
@@ -255,6 +311,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 }
 
 func fail(w io.Writer, code int, err error) int {
+	err = explain(err)
 	for line := range strings.SplitSeq(err.Error(), "\n") {
 		fmt.Fprintln(w, "chat: "+harmless(line))
 	}
@@ -277,10 +334,44 @@ func exitCode(err error) int {
 		return exitOK
 	case errors.As(err, &network):
 		return exitNoNetwork
-	case errors.Is(err, membership.ErrDuplicateIdentity):
+	case errors.Is(err, membership.ErrDuplicateIdentity), errors.As(err, new(*p2pchat.AuthError)), errors.As(err, new(*p2pchat.VersionError)):
 		return exitRefused
 	}
 	return exitRuntime
+}
+
+// explain says in one sentence what is wrong and what can be done about it,
+// for errors that people meet.
+func explain(err error) error {
+	var (
+		auth    *p2pchat.AuthError
+		version *p2pchat.VersionError
+		network *transport.NetworkError
+		store   *p2pchat.StoreError
+	)
+	say := func(cause error, advice string) error {
+		_, text, _ := strings.Cut(cause.Error(), ": ") // without the package's name
+		return fmt.Errorf("%s: %s", text, advice)
+	}
+	switch {
+	case errors.As(err, &auth) && auth.Sealed && auth.OwnSealed:
+		return say(auth, "ask a member for the right one, or choose another -group")
+	case errors.As(err, &auth) && auth.Sealed:
+		return say(auth, "ask a member for the passphrase and give it by -pass-file or P2PCHAT_PASS, or choose another -group")
+	case errors.As(err, &auth):
+		return say(auth, "start without a passphrase, or choose another -group")
+	case errors.As(err, &version):
+		return say(version, "use the version of this program that the group uses, or choose another -group")
+	case errors.As(err, &network):
+		return say(network, "choose other interfaces with -iface; -iface lo is this machine only")
+	case errors.Is(err, membership.ErrDuplicateIdentity):
+		return errors.New("another process has this identity: give each process a -data directory of its own")
+	case errors.As(err, &store) && errors.Is(err, causal.ErrLocked):
+		return fmt.Errorf("the directory %s is used by another process: choose another with -data", store.Dir)
+	case errors.As(err, &store) && errors.Is(err, causal.ErrWrongGroup):
+		return fmt.Errorf("the directory %s belongs to another group: choose another with -data, or the -group and passphrase it is of", store.Dir)
+	}
+	return err
 }
 
 // errorCode is an error's name in machine mode.
@@ -290,6 +381,8 @@ func errorCode(err error) string {
 		tooLarge *p2pchat.TooLargeError
 		name     *p2pchat.NameError
 		gone     *p2pchat.PeerGoneError
+		auth     *p2pchat.AuthError
+		version  *p2pchat.VersionError
 	)
 	switch {
 	case errors.As(err, &network):
@@ -300,6 +393,10 @@ func errorCode(err error) string {
 		return codeBadArg
 	case errors.As(err, &gone):
 		return codeNoSuchPeer
+	case errors.As(err, &auth):
+		return codeAuth
+	case errors.As(err, &version):
+		return codeVersion
 	case errors.Is(err, p2pchat.ErrNotJoined):
 		return codeNotReady
 	case errors.Is(err, net.ErrClosed), errors.Is(err, context.Canceled):

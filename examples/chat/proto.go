@@ -32,6 +32,8 @@ const (
 	codeNotReady      = "not_ready"
 	codeNoSuchPeer    = "no_such_peer"
 	codeAmbiguousName = "ambiguous_name"
+	codeAuth          = "auth"
+	codeVersion       = "version"
 	codeTimeout       = "timeout"
 	codeNoNetwork     = "no_network"
 	codeClosed        = "closed"

@@ -104,7 +104,7 @@ func TestProtocolTables(t *testing.T) {
 	t.Run("errors", func(t *testing.T) {
 		rows := table(t, "| code | meaning |\n|---|---|")
 		for _, code := range []string{
-			codeBadJSON, codeBadArg, codeUnknownOp, codeTooLarge, codeNotReady, codeNoSuchPeer, codeAmbiguousName, codeTimeout, codeNoNetwork, codeClosed, codeInternal,
+			codeBadJSON, codeBadArg, codeUnknownOp, codeTooLarge, codeNotReady, codeNoSuchPeer, codeAmbiguousName, codeAuth, codeVersion, codeTimeout, codeNoNetwork, codeClosed, codeInternal,
 		} {
 			require.Contains(t, rows, code)
 			delete(rows, code)

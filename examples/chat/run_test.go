@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -224,6 +226,15 @@ func TestFlags(t *testing.T) {
 		{"listen", "-listen here", exitUsage, "-listen"},
 		{"listen on a name", "-listen localhost:7000", exitUsage, "-listen"},
 		{"listen on no port", "-listen 127.0.0.1:65536", exitUsage, "-listen"},
+		{"peer", "-peer here", exitUsage, "-peer \"here\": want ip:port"},
+		{"passphrase as a flag", "-pass secret", exitUsage, "not defined: -pass"},
+		{"passphrase that is not there", "-pass-file /nowhere/at/all", exitUsage, "/nowhere/at/all"},
+		{"empty passphrase", "-pass-file /dev/null", exitUsage, "the first line must be the passphrase"},
+		{"endless passphrase", "-pass-file /dev/zero", exitUsage, "over 4096 bytes"},
+		{"help has groups", "-h", exitOK, "\nThe network:\n  -iface names "},
+		{"help has examples", "-h", exitOK, "chat -iface lo"},
+		{"help has every flag", "-h", exitOK, "-pass-file file"},
+		{"new key", "-newkey", exitOK, ""},
 		{"election", "-election coin", exitUsage, "want bully or ring"},
 		{"heartbeat", "-heartbeat soon", exitUsage, "invalid value"},
 		{"negative heartbeat", "-heartbeat -1s", exitUsage, "-heartbeat"},
@@ -253,4 +264,93 @@ func TestFlags(t *testing.T) {
 	var out bytes.Buffer
 	require.Zero(t, run(t.Context(), []string{"-version"}, strings.NewReader(""), &out, io.Discard))
 	require.Regexp(t, `^chat \S+  wire v1\n$`, out.String())
+}
+
+// writeFile writes a file for one test and returns its name.
+func writeFile(t *testing.T, content string) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(name, []byte(content), 0o600))
+	return name
+}
+
+// TestSealedGroup lets people with the same passphrase or code talk, and others
+// be told why they are not let in.
+func TestSealedGroup(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	require.Zero(t, run(t.Context(), []string{"-newkey"}, strings.NewReader(""), &out, io.Discard))
+	code := out.String()
+	require.Regexp(t, `^([0-9A-Z]{4}-){6}[0-9A-Z]{4}\n$`, code)
+	for name, c := range map[string]struct{ own, other, says string }{
+		"passphrases": {"secret words\r\nmore", "other words", "chat: this group uses another passphrase: ask"},
+		"codes":       {code, strings.Repeat("x", 28), "chat: this group uses another passphrase: ask"},
+		"open":        {"secret words", "", "group is sealed, you are open: ask"},
+		"sealed":      {"", "secret words", "this group is open, you are sealed: start"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			group := newGroup()
+			with := func(pass string, args ...string) []string {
+				if pass != "" {
+					args = append(args, "-pass-file", writeFile(t, pass))
+				}
+				return args
+			}
+			a := start(t, group, with(c.own, "-json", "-nick", "ada")...)
+			a.do(`{"op":"wait","for":"ready"}`)
+			b := start(t, group, with(c.own, "-nick", "bob")...)
+			b.shows("you are #2.")
+			b.write("hello")
+			a.await(0, "msg", func(e event) bool { return e["text"] == "hello" })
+			sec := a.await(0, "hello", nil)["sec"]
+			require.Equal(t, map[bool]string{true: "open", false: "sealed"}[c.own == ""], sec)
+			// A group answers strangers rarely: one comes to each.
+			if name == "codes" {
+				eve := start(t, group, with(c.other, "-json", "-nick", "eve")...)
+				require.Equal(t, exitRefused, eve.exit())
+				failed := eve.await(0, "join", func(e event) bool { return e["phase"] == "failed" })
+				require.Equal(t, "auth", failed["code"])
+				require.EqualValues(t, exitRefused, eve.await(0, "bye", nil)["code"])
+				return
+			}
+			eve := start(t, group, with(c.other, "-nick", "eve")...)
+			require.Equal(t, exitRefused, eve.exit())
+			require.Contains(t, eve.err.String(), c.says)
+			require.Equal(t, 1, strings.Count(eve.err.String(), "\n"))
+		})
+	}
+	mistyped := []byte(code)
+	mistyped[0] ^= 'A' ^ 'B' // perhaps no digit at all: then it is none
+	if mistyped[0] >= '0' && mistyped[0] <= '9' || mistyped[0] >= 'A' && mistyped[0] <= 'Z' && mistyped[0] != 'U' {
+		var err bytes.Buffer
+		args := append(newGroup(), "-pass-file", writeFile(t, string(mistyped)))
+		require.Equal(t, exitUsage, run(t.Context(), args, strings.NewReader(""), io.Discard, &err))
+		require.Contains(t, err.String(), "mistyped")
+	}
+}
+
+// TestFailedWaitIsSeenInTheExitCode ends the input after a wait that took too
+// long.
+func TestFailedWaitIsSeenInTheExitCode(t *testing.T) {
+	t.Parallel()
+	for end, code := range map[string]int{"": exitTimeout, `{"op":"quit"}`: exitOK} {
+		p := start(t, newGroup(), "-json")
+		require.Equal(t, codeTimeout, p.fails(`{"op":"wait","for":"members","n":7,"timeout_ms":1}`))
+		if end != "" {
+			p.do(end)
+		}
+		p.in.Close()
+		require.Equal(t, code, p.exit())
+		require.EqualValues(t, code, p.await(0, "bye", nil)["code"])
+	}
+}
+
+func TestPeersWithoutMulticast(t *testing.T) {
+	t.Parallel()
+	a := start(t, newGroup(), "-json", "-nick", "ada")
+	addr := a.await(0, "hello", nil)["addr"].(string)
+	a.do(`{"op":"wait","for":"ready"}`)
+	b := start(t, []string{"-iface", "lo", "-group", a.await(0, "hello", nil)["group"].(string)}, "-json", "-peer", addr)
+	b.do(`{"op":"wait","for":"members","n":2}`)
 }

@@ -47,6 +47,7 @@ func (m *machine) wait(c *command) (any, error) {
 		}
 		data, err := cond(ctx)
 		if errors.Is(err, context.DeadlineExceeded) {
+			m.timedOut.Store(true)
 			err = &opError{codeTimeout, "not within " + limit.String()}
 		}
 		m.reply(c.Ref, data, err)
