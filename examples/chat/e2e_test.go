@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-885536be/p2p/internal/lab"
+	"github.com/seed-885536be/p2p/internal/schema"
 	"github.com/seed-885536be/p2p/internal/sim/trace"
 )
 
@@ -28,6 +29,19 @@ import (
 const chatPath = "github.com/seed-885536be/p2p/examples/chat"
 
 func TestMain(m *testing.M) { os.Exit(lab.Main(m)) }
+
+// checkLine holds a line that a process has printed against the schema.
+var checkLine = func() func([]byte) error {
+	text, err := os.ReadFile("protocol.schema.json")
+	if err != nil {
+		panic(err)
+	}
+	s, err := schema.Parse(text)
+	if err != nil {
+		panic(err)
+	}
+	return func(line []byte) error { return s.Validate("event", line) }
+}()
 
 // Fields of events and replies, as PROTOCOL.md has them.
 type (
@@ -123,7 +137,7 @@ func (g *group) start(host *lab.Host) *node {
 	n := &node{g: g, Process: lab.Start(g.t, lab.Config{
 		Path: lab.Build(g.t, chatPath),
 		Args: append([]string{"-json", "-nick", name}, g.flags...),
-		Host: host, Name: name,
+		Host: host, Name: name, Check: checkLine,
 	})}
 	g.all, g.nodes = append(g.all, n), append(g.nodes, n)
 	return n

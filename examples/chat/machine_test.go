@@ -38,6 +38,7 @@ func checkTranscript(t *testing.T, p *program) {
 	require.NotEmpty(t, all)
 	for i, line := range slices.Collect(strings.Lines(p.out.String())) {
 		e := checkLine(t, []byte(line))
+		require.NoError(t, protocol().Validate("event", []byte(line)), line)
 		ev := e["ev"].(string)
 		require.EqualValues(t, 1, e["v"])
 		require.EqualValues(t, i+1, e["seq"], "numbers without a gap")

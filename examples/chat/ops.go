@@ -179,6 +179,9 @@ func (m *machine) send(c *command) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if m.settings.data != "" {
+		m.node.Lookup(id) // makes it a part of the history, and thereby writes it to disk
+	}
 	return sentData{M: id.String()}, nil
 }
 

@@ -2,18 +2,21 @@ package main
 
 import (
 	"encoding/json"
+	"maps"
 	"net/netip"
 	"os"
 	"reflect"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/seed-885536be/p2p/internal/schema"
 	"github.com/seed-885536be/p2p/p2pchat"
 )
 
@@ -125,6 +128,70 @@ func checkLine(t require.TestingT, line []byte) map[string]any {
 	var got map[string]any
 	require.NoError(t, json.Unmarshal(line, &got))
 	return got
+}
+
+// protocol is the schema of all lines.
+var protocol = sync.OnceValue(func() *schema.Schema {
+	text, err := os.ReadFile("protocol.schema.json")
+	if err != nil {
+		panic(err)
+	}
+	s, err := schema.Parse(text)
+	if err != nil {
+		panic(err)
+	}
+	return s
+})
+
+// TestSchemaIsComplete compares the schema with the types and the table of
+// commands: neither has a name that the other lacks.
+func TestSchemaIsComplete(t *testing.T) {
+	text, err := os.ReadFile("protocol.schema.json")
+	require.NoError(t, err)
+	var s struct {
+		Defs map[string]struct {
+			Properties map[string]json.RawMessage
+			Enum       []string
+		} `json:"$defs"`
+	}
+	require.NoError(t, json.Unmarshal(text, &s))
+	described := map[string]bool{}
+	for _, b := range bodies {
+		names := append(fields(reflect.TypeOf(header{})), fields(reflect.TypeOf(b))...)
+		got := slices.DeleteFunc(slices.Collect(maps.Keys(s.Defs["ev."+b.ev()].Properties)), func(name string) bool { return name == "size" && b.ev() != "view" })
+		require.ElementsMatch(t, names, got, b.ev())
+		described["ev."+b.ev()] = true
+	}
+	for name, op := range ops {
+		require.ElementsMatch(t, append([]string{"op", "ref"}, strings.Fields(op.args)...), slices.Collect(maps.Keys(s.Defs["op."+name].Properties)), name)
+		described["op."+name] = true
+	}
+	for name := range s.Defs {
+		if strings.HasPrefix(name, "ev.") || strings.HasPrefix(name, "op.") {
+			require.True(t, described[name], "%s is described, but unknown", name)
+		}
+	}
+	codes := slices.Collect(maps.Keys(table(t, "| code | meaning |\n|---|---|")))
+	require.Subset(t, s.Defs["code"].Enum, slices.DeleteFunc(codes, func(c string) bool { return c == "" || c[0] < 'a' }))
+	for _, c := range []struct {
+		command string
+		ok      bool
+	}{
+		{`{"op":"send","text":"hi","ref":"a"}`, true},
+		{`{"op":"dm","to":3,"text":"hi","ref":1}`, true},
+		{`{"op":"dm","to":"eve#3","text":"hi"}`, true},
+		{`{"op":"wait","for":"members","n":3}`, true},
+		{`{"op":"fault","cut":[[1,2],[3]],"loss":20}`, true},
+		{`{"op":"send"}`, false},
+		{`{"op":"send","text":"hi","colour":"red"}`, false},
+		{`{"op":"frobnicate"}`, false},
+		{`{"op":"subscribe","what":"gossip"}`, false},
+	} {
+		err := protocol().Validate("command", []byte(c.command))
+		require.Equal(t, c.ok, err == nil, "%s: %v", c.command, err)
+		_, err = parseCommand([]byte(c.command))
+		require.True(t, !c.ok || err == nil, c.command)
+	}
 }
 
 func TestEncodeIsOneHarmlessLine(t *testing.T) {

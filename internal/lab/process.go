@@ -74,6 +74,8 @@ type Config struct {
 	Env  []string // added to the environment
 	Host *Host    // where; nil: on this host
 	Name string   // what the log calls it
+	// Check says what is wrong with a line that the program has printed.
+	Check func(line []byte) error
 }
 
 // Process is a running program that speaks the line protocol. What it says is
@@ -83,6 +85,7 @@ type Config struct {
 type Process struct {
 	t     testing.TB
 	name  string
+	check func(line []byte) error
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
 	refs  int
@@ -99,7 +102,7 @@ type Process struct {
 // runs then.
 func Start(t testing.TB, c Config) *Process {
 	t.Helper()
-	p := &Process{t: t, name: c.Name, news: make(chan struct{}), ended: make(chan struct{})}
+	p := &Process{t: t, name: c.Name, check: c.Check, news: make(chan struct{}), ended: make(chan struct{})}
 	if c.Host != nil {
 		p.cmd = c.Host.Command(c.Path, c.Args...)
 	} else {
@@ -187,6 +190,11 @@ func (p *Process) take(line []byte, tooLong bool) {
 		fault("ms went back from %d", p.events[n-1].MS)
 	case n > 0 && p.events[n-1].Ev == "bye":
 		fault("a line after bye")
+	}
+	if p.check != nil && err == nil && !tooLong {
+		if err := p.check(line); err != nil {
+			fault("%v", err)
+		}
 	}
 	p.events = append(p.events, e)
 	close(p.news)
@@ -279,6 +287,9 @@ func (p *Process) Begin(op string, args Args) *Pending {
 	}
 	return pending
 }
+
+// Ref is what the reply will carry.
+func (c *Pending) Ref() string { return c.ref }
 
 // Reply waits for the reply, whichever it is.
 func (c *Pending) Reply() Reply {
