@@ -60,7 +60,7 @@ func killAgainAndAgain(t *testing.T, random *rand.Rand, rounds int) {
 		seen = now
 
 		n.ready()
-		const messages = 40
+		const messages = 12
 		texts := map[string]string{}
 		for i := range messages {
 			text := fmt.Sprintf("round %d message %d", round+1, i+1)
