@@ -73,7 +73,8 @@ func main() {
 // settings are the flags.
 type settings struct {
 	group, nick, room, listen string
-	ifaces, peers             []string
+	ifaces                    []string
+	peers                     list
 	passphrase                string // or a group's code
 	algorithm                 string
 	heartbeat, timeout        time.Duration
@@ -91,6 +92,17 @@ type settings struct {
 // given is a flag as it was given.
 type given struct{ name, value string }
 
+// list is a flag that may be given more than once.
+type list []string
+
+func (l *list) String() string { return strings.Join(*l, ",") }
+
+// Set implements flag.Value.
+func (l *list) Set(s string) error {
+	*l = append(*l, strings.Split(s, ",")...)
+	return nil
+}
+
 // maxPassphrase is the longest passphrase, in bytes.
 const maxPassphrase = 4 << 10
 
@@ -107,10 +119,7 @@ func parseFlags(args []string, out io.Writer) (settings, error) {
 	fs.StringVar(&s.nick, "nick", defaultNick(), "your `name`: free text, need not be unique")
 	fs.StringVar(&s.room, "room", "lobby", "`room` to talk in")
 	fs.StringVar(&ifaces, "iface", "", "network interfaces to use, `names` with commas between; lo is this machine only (default: all that are fit)")
-	fs.Func("peer", "`address` of a member that multicast does not reach; may be given more than once", func(addr string) error {
-		s.peers = append(s.peers, addr)
-		return nil
-	})
+	fs.Var(&s.peers, "peer", "`address` of a member that multicast does not reach; may be given more than once, or several with commas between")
 	fs.StringVar(&passFile, "pass-file", "", "`file` with the passphrase or the code of a sealed group; or set P2PCHAT_PASS (default: an open group)")
 	fs.BoolVar(&s.newKey, "newkey", false, "print a new code for a sealed group and exit")
 	fs.StringVar(&s.listen, "listen", "", "own unicast `address` (default: any free port)")

@@ -16,7 +16,7 @@ var helpGroups = []struct {
 }{
 	{"You and the group", []string{"nick", "room", "group", "pass-file", "newkey", "data"}},
 	{"The network", []string{"iface", "peer", "listen", "check"}},
-	{"Other faces than lines at a terminal", []string{"json", "web", "spawn", "script"}},
+	{"Other faces than lines at a terminal", []string{"json", "web", "spawn", "script", "pace"}},
 	{"The protocol (all members should have the same)", []string{"election", "heartbeat", "timeout"}},
 	{"Logs", []string{"log", "v", "vv"}},
 	{"More", nil},
