@@ -77,7 +77,6 @@ func (n *Node) announce(now time.Time, r core.Ready) bool {
 	if r.Log.Delivered {
 		n.skew()
 	}
-	n.faults(now)
 	if n.drops.due.IsZero() || !now.Before(n.drops.due) {
 		n.warn(now)
 	}

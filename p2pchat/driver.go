@@ -133,7 +133,7 @@ func (n *Node) pump(now time.Time, to netip.AddrPort) {
 // deadline is when the driver must run next.
 func (n *Node) deadline() time.Time {
 	next := n.core.Deadline()
-	for _, t := range []time.Time{n.said.due, n.drops.due, n.watch.due} {
+	for _, t := range []time.Time{n.said.due, n.drops.due} {
 		if next.IsZero() || !t.IsZero() && t.Before(next) {
 			next = t
 		}

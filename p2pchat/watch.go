@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/seed-885536be/p2p/membership"
-	"github.com/seed-885536be/p2p/transport"
 )
 
 // watch is what a node looks at besides what the protocol needs, to warn of it.
@@ -17,20 +16,16 @@ type watch struct {
 	// suspects are the members that are being verified: all of them at the
 	// coordinator, and elsewhere the coordinator.
 	suspects map[PeerID]*PeerEvent
-	faults   map[transport.Warning]bool
 	due      time.Time // when to ask the transport again
 }
 
-// Times of a watch.
-const (
-	maxSkew   = time.Minute
-	faultsGap = 2 * time.Second
-)
+// maxSkew is by how much clocks may differ.
+const maxSkew = time.Minute
 
 func newWatch() watch {
 	return watch{
 		wall:   func() time.Time { return time.Now().Round(0) },
-		skewed: make(map[PeerID]bool), suspects: make(map[PeerID]*PeerEvent), faults: make(map[transport.Warning]bool),
+		skewed: make(map[PeerID]bool), suspects: make(map[PeerID]*PeerEvent),
 	}
 }
 
@@ -68,21 +63,4 @@ func (n *Node) skew() {
 			n.publish(&WarningEvent{Code: "clock_skew", Text: fmt.Sprintf("the clock of %v is %v %s this one", n.peer(m.Author), d.Round(time.Second), how), Count: 1})
 		}
 	}
-}
-
-// faults passes on what the transport says of its network, each fault once
-// until it has passed.
-func (n *Node) faults(now time.Time) {
-	t, ok := n.cfg.transport.(transport.Warner)
-	if !ok || now.Before(n.watch.due) {
-		return
-	}
-	n.watch.due = now.Add(faultsGap)
-	present := make(map[transport.Warning]bool)
-	for _, w := range t.Warnings() {
-		if present[w] = true; !n.watch.faults[w] {
-			n.publish(&WarningEvent{Code: w.Code, Text: w.Text, Count: 1})
-		}
-	}
-	n.watch.faults = present
 }

@@ -102,44 +102,6 @@ func TestClocksThatDiffer(t *testing.T) {
 	}
 }
 
-// faulty is a transport that complains.
-type faulty struct {
-	*memnet.Host
-	mu   *sync.Mutex
-	says *[]transport.Warning
-}
-
-func (f faulty) Warnings() []transport.Warning {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return append([]transport.Warning(nil), *f.says...)
-}
-
-func TestFaultsOfTheNetworkAreSaidOnceUntilTheyPass(t *testing.T) {
-	in(t, memnet.Config{Seed: 3}, func(w *world) {
-		f := faulty{Host: w.net.Host(), mu: new(sync.Mutex), says: new([]transport.Warning)}
-		n := w.add(p2pchat.WithTransport(f))
-		got := warnings(w, n, "no_multicast")
-		require.NoError(t, n.Join(w.ctx))
-		say := func(ws ...transport.Warning) {
-			f.mu.Lock()
-			*f.says = ws
-			f.mu.Unlock()
-			<-time.After(10 * time.Second)
-		}
-		eth := transport.Warning{Code: "no_multicast", Interface: "eth0", Text: "only this node is heard on eth0"}
-		wlan := transport.Warning{Code: "no_multicast", Interface: "wlan0", Text: "only this node is heard on wlan0"}
-		say()
-		require.Empty(t, got())
-		say(eth)
-		say(eth, wlan)
-		require.Equal(t, []p2pchat.WarningEvent{{Code: "no_multicast", Text: eth.Text, Count: 1}, {Code: "no_multicast", Text: wlan.Text, Count: 1}}, got())
-		say(wlan)
-		say(eth, wlan)
-		require.Len(t, got(), 3, "it had passed, and is back")
-	})
-}
-
 // However much is refused, a reason is named once a minute, with its count.
 func TestRefusedPacketsAreWarnedOfOnceAMinute(t *testing.T) {
 	in(t, memnet.Config{Seed: 4}, func(w *world) {
