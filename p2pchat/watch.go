@@ -16,7 +16,6 @@ type watch struct {
 	// suspects are the members that are being verified: all of them at the
 	// coordinator, and elsewhere the coordinator.
 	suspects map[PeerID]*PeerEvent
-	due      time.Time // when to ask the transport again
 }
 
 // maxSkew is by how much clocks may differ.

@@ -133,11 +133,12 @@ func TestSuspectsStandInTheStatus(t *testing.T) {
 		w.wait(w.nodes, holds(3, 0))
 		require.Empty(t, w.nodes[0].Status().Suspects)
 		w.net.Partition(w.addrs(1, 2), w.addrs(3))
+		// A member suspects its coordinator sooner than that suspects a member.
+		w.wait(w.nodes[2:], func(s p2pchat.Status) bool { return len(s.Suspects) == 1 && s.Suspects[0].Peer.ID == 1 })
 		w.wait(w.nodes[:1], func(s p2pchat.Status) bool { return len(s.Suspects) == 1 })
 		s := w.nodes[0].Status().Suspects[0]
 		require.Equal(t, uint32(3), s.Peer.ID)
 		require.Equal(t, "suspect", s.State)
-		w.wait(w.nodes[2:], func(s p2pchat.Status) bool { return len(s.Suspects) == 1 && s.Suspects[0].Peer.ID == 1 })
 		w.net.Heal()
 		w.wait(w.nodes, func(s p2pchat.Status) bool { return len(s.Suspects) == 0 && len(s.View.Members) == 3 })
 	})
