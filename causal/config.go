@@ -43,6 +43,10 @@ type Config struct {
 	// PullTimeout is how long the answer to a Pull may stall before another
 	// peer is asked: 5 s.
 	PullTimeout time.Duration
+	// Alloc makes the memory that blocks are kept in, size zero bytes that are
+	// left to the collector in the end: a MiB at a time when there is much. If
+	// nil it is make.
+	Alloc func(size int) []byte
 	// BeatInterval is the least time between two demands for a Beat in a small
 	// group: 200 ms. It grows with the number of members beyond eight.
 	BeatInterval time.Duration
@@ -85,6 +89,9 @@ func (c *Config) complete() error {
 	or(&c.Window, 2<<20)
 	or(&c.PullTimeout, 5*time.Second)
 	or(&c.BeatInterval, 200*time.Millisecond)
+	if c.Alloc == nil {
+		c.Alloc = func(size int) []byte { return make([]byte, size) }
+	}
 	return errors.Join(errs...)
 }
 

@@ -240,6 +240,7 @@ func (o *order) level(b *blocks, h int, dst []uint32) []uint32 {
 
 // arena keeps frames in large pieces.
 type arena struct {
+	alloc  func(int) []byte
 	chunks [][]byte // nil if all that was there is released
 	live   []int    // bytes in each that are not released
 	fill   int      // the chunk that small frames go to, plus one
@@ -258,7 +259,7 @@ type place struct{ chunk, off uint32 }
 // of its own, and the first chunks are small: neither wastes room.
 func (a *arena) reserve(n int) ([]byte, place) {
 	if n > chunkSize/4 {
-		a.chunks = append(a.chunks, make([]byte, n))
+		a.chunks = append(a.chunks, a.alloc(n)[:n:n])
 		a.live = append(a.live, n)
 		last := len(a.chunks) - 1
 		return a.chunks[last], place{uint32(last), 0}
@@ -279,7 +280,7 @@ func (a *arena) put(n int, fill *int) ([]byte, place) {
 				a.chunks[old-1] = nil
 			}
 		}
-		a.chunks = append(a.chunks, make([]byte, 0, max(size, n)))
+		a.chunks = append(a.chunks, a.alloc(max(size, n))[:0])
 		a.live = append(a.live, 0)
 		*fill = len(a.chunks)
 	}

@@ -191,7 +191,7 @@ func NewMemory(cfg Config) (*Memory, error) {
 // reset makes the log empty.
 func (m *Memory) reset() {
 	m.hash = newHasher(m.cfg.Group)
-	m.blocks, m.order, m.arena = blocks{}, order{}, arena{}
+	m.blocks, m.order, m.arena = blocks{}, order{}, arena{alloc: m.cfg.Alloc}
 	m.table = table{seed: [2]uint64{m.rng.Uint64() | 1, m.rng.Uint64() | 1}}
 	m.writers, m.byID = nil, make(map[WriterID]uint32)
 	m.heads, m.sum, m.bytes, m.stale = nil, [4]uint64{}, 0, true

@@ -17,6 +17,7 @@ import (
 	"github.com/seed-885536be/p2p/causal"
 	"github.com/seed-885536be/p2p/causal/boltstore"
 	"github.com/seed-885536be/p2p/internal/core"
+	"github.com/seed-885536be/p2p/internal/pages"
 	"github.com/seed-885536be/p2p/membership"
 	"github.com/seed-885536be/p2p/transport"
 )
@@ -98,7 +99,7 @@ func New(opts ...Option) (*Node, error) {
 
 // openLog makes the log, with what the data directory holds if there is one.
 func openLog(cfg config) (causal.Log, ed25519.PrivateKey, error) {
-	c := causal.Config{Group: cfg.transport.Group(), Rand: crand.Reader, Retention: cfg.retention, Compaction: cfg.compaction}
+	c := causal.Config{Group: cfg.transport.Group(), Rand: crand.Reader, Retention: cfg.retention, Compaction: cfg.compaction, Alloc: pages.Make}
 	if cfg.dataDir != "" {
 		return openStored(cfg, c)
 	}
