@@ -91,11 +91,11 @@ func BenchmarkHandshake(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		_, answer, err := m.welcome(hello)
+		s, err := m.welcome(hello)
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, _, err := n.answered(g, answer[numberAt:]); err != nil {
+		if _, _, err := n.answered(g, s.answer[numberAt:]); err != nil {
 			b.Fatal(err)
 		}
 	}

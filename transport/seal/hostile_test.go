@@ -404,6 +404,30 @@ func TestAMissingFrameBreaksTheStream(t *testing.T) {
 	})
 }
 
+// An answer that is lost with the stream it was written to is given again on the
+// next one: the peer, whose hello came on a stream that stands, would wait for
+// it until its time is up.
+func TestALostAnswerIsGivenAgain(t *testing.T) {
+	run(t, func(r *rig) {
+		nodes := r.nodes(2, Config{})
+		a, b := nodes[0], nodes[1]
+		lost := false
+		b.tap.withhold = func(p packet) bool {
+			it := !lost && p.frame[0] == kindAnswer
+			lost = lost || it
+			return it
+		}
+		require.NoError(t, a.Stream(b.Addr(), []byte("hello")))
+		pause(100 * time.Millisecond)
+		require.True(t, lost)
+		require.NotContains(t, words(b.take()), "frame hello")
+		b.tap.handler.Handle(transport.Event{Kind: transport.Down, Cause: transport.Reset, Peer: a.Addr()})
+		b.tap.handler.Handle(transport.Event{Kind: transport.Up, Peer: a.Addr()})
+		pause(100 * time.Millisecond)
+		require.Contains(t, words(b.take()), "frame hello")
+	})
+}
+
 func TestIdentityIsReported(t *testing.T) {
 	run(t, func(r *rig) {
 		var nodes []*node

@@ -344,6 +344,13 @@ func (p *peer) cut(err error) {
 func (p *peer) broke(next phase, err error) {
 	p.reset()
 	p.phase = next
+	// An answer that was written to the stream that broke may not have arrived,
+	// though the hello came by another one that the peer has opened since.
+	for _, s := range p.in {
+		if !s.complete() {
+			p.send(s.answer)
+		}
+	}
 	report := p.up
 	if report {
 		p.up, p.waiting = false, true
@@ -447,7 +454,7 @@ func (t *Transport) frame(e transport.Event) {
 // hello takes a hello. A node that has none on its way says hello first, so
 // that the peer has answered when its frames come, and Up comes before them.
 func (t *Transport) hello(e transport.Event) {
-	s, answer, err := t.welcome(e.Frame)
+	s, err := t.welcome(e.Frame)
 	switch err {
 	case nil:
 	case errReplay:
@@ -471,7 +478,7 @@ func (t *Transport) hello(e transport.Event) {
 		p.greet()
 	}
 	p.add(s)
-	p.send(answer)
+	p.send(s.answer)
 }
 
 // add keeps a session, in place of an older one if there are too many: of one

@@ -128,9 +128,10 @@ func (o *outbound) seal(plain []byte) []byte {
 
 // inbound is a session in which a peer writes.
 type inbound struct {
-	key  *groupKey
-	id   sessionID
-	aead cipher.AEAD
+	key    *groupKey
+	id     sessionID
+	aead   cipher.AEAD
+	answer []byte // to the hello
 
 	mu       sync.Mutex
 	n        uint64 // of the next frame; above 0 the peer has completed the handshake
@@ -139,38 +140,39 @@ type inbound struct {
 }
 
 // welcome reads a hello and makes the answer.
-func (t *Transport) welcome(b []byte) (*inbound, []byte, error) {
+func (t *Transport) welcome(b []byte) (*inbound, error) {
 	if len(b) < 1+len(keyID{}) {
-		return nil, nil, errHandshake
+		return nil, errHandshake
 	}
 	key := t.ring.Load().find(b[1:5])
 	if key == nil {
-		return nil, nil, errHandshake
+		return nil, errHandshake
 	}
 	msg := b[5:]
 	h, payload, err := respond(key.psk, prologue(t.group, key.id), msg)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if len(payload) != len(t.self) {
-		return nil, nil, errHandshake
+		return nil, errHandshake
 	}
 	if instance(payload) == t.self {
-		return nil, nil, errReplay // an own hello, thrown back
+		return nil, errReplay // an own hello, thrown back
 	}
 	own, err := newEphemeral()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	s := &inbound{key: key, id: sessionID(msg[:sessionSize])}
 	msg, err = h.answer(own, func(bound []byte) []byte {
 		return append(t.self[:len(t.self):len(t.self)], identify(t.identity, readerContext, bound)...)
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	s.aead, s.bound = h.writer(), h.h
-	return s, append(append([]byte{kindAnswer}, s.id[:]...), msg...), nil
+	s.answer = append(append([]byte{kindAnswer}, s.id[:]...), msg...)
+	return s, nil
 }
 
 var (
