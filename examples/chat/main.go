@@ -10,6 +10,9 @@
 //	go run ./examples/chat -spawn 4
 //	go run ./examples/chat -script examples/chat/demo.jsonl
 //
+// With -check it says which interfaces are used, who answers, and what keeps
+// the group back, if anything does.
+//
 // With -json it speaks a line protocol on its standard input and output, for
 // tests, scripts and other languages; PROTOCOL.md describes it.
 //
@@ -86,7 +89,7 @@ type settings struct {
 	web                       string
 	log                       string
 	verbose, veryVerbose      bool
-	version, newKey           bool
+	version, newKey, check    bool
 }
 
 // given is a flag as it was given.
@@ -123,6 +126,7 @@ func parseFlags(args []string, out io.Writer) (settings, error) {
 	fs.StringVar(&passFile, "pass-file", "", "`file` with the passphrase or the code of a sealed group; or set P2PCHAT_PASS (default: an open group)")
 	fs.BoolVar(&s.newKey, "newkey", false, "print a new code for a sealed group and exit")
 	fs.StringVar(&s.listen, "listen", "", "own unicast `address` (default: any free port)")
+	fs.BoolVar(&s.check, "check", false, "find out how well the group can be reached from here, and exit")
 	fs.StringVar(&s.algorithm, "election", "bully", "election `algorithm`: bully or ring")
 	fs.DurationVar(&s.heartbeat, "heartbeat", 500*time.Millisecond, "time between two heartbeats of the coordinator")
 	fs.DurationVar(&s.timeout, "timeout", 2*time.Second, "silence after which the coordinator is presumed dead")
@@ -226,6 +230,10 @@ func (s *settings) validate() error {
 	return errors.Join(errs...)
 }
 
+func (s *settings) network() lan.Config {
+	return lan.Config{Group: s.group, Interfaces: s.ifaces, Listen: s.listen, Peers: s.peers}
+}
+
 func (s *settings) options(t transport.Transport, l logger) []p2pchat.Option {
 	elector := election.New(election.NewBully)
 	if s.algorithm == "ring" {
@@ -283,6 +291,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		fmt.Fprintln(stdout, seal.NewCode())
 		return exitOK
 	}
+	if s.check {
+		return check(ctx, s.network(), stdout, stderr)
+	}
 	if s.spawn > 0 || s.script != "" {
 		c, err := newCockpit(s, stdin, stdout, stderr)
 		if err != nil {
@@ -300,7 +311,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return fail(stderr, exitRuntime, err)
 	}
 	defer view.close()
-	network := fault.New(lan.New(lan.Config{Group: s.group, Interfaces: s.ifaces, Listen: s.listen, Peers: s.peers}), fault.Config{Seed: rand.Uint64()})
+	network := fault.New(lan.New(s.network()), fault.Config{Seed: rand.Uint64()})
 	node, err := p2pchat.New(s.options(network, log)...)
 	if err != nil {
 		code := exitUsage
