@@ -111,6 +111,8 @@
 //	known             a block that is held already
 //	pending_full      a block that gave way to others that wait for older ones
 //	pending_old       a block that waited too long for older ones
+//	below_checkpoint  a block older than the checkpoint that stands for such
+//	checkpoint        a checkpoint that not all of its members signed
 //
 // Blocks that are known, or wait, are a part of the normal life of a group.
 //

@@ -14,14 +14,15 @@ import (
 func Example() {
 	net := memnet.New(memnet.Config{})
 	ada, bob := fault.New(net.Host(), fault.Config{Seed: 1}), net.Host()
-	got := make(chan string, 10)
-	_ = ada.Open(transport.HandlerFunc(func(e transport.Event) { fmt.Println("ada:", e.Kind) }))
+	got, up := make(chan string, 10), make(chan transport.Kind, 10)
+	_ = ada.Open(transport.HandlerFunc(func(e transport.Event) { up <- e.Kind }))
 	_ = bob.Open(transport.HandlerFunc(func(e transport.Event) {
 		if e.Kind == transport.Frame {
 			got <- string(e.Frame)
 		}
 	}))
 	_ = ada.Stream(bob.Addr(), []byte("before"))
+	fmt.Println("ada:", <-up)
 	fmt.Println("bob got", <-got)
 
 	ada.Cut(bob.Addr())
