@@ -15,7 +15,7 @@ import (
 	"github.com/seed-885536be/p2p/internal/lab"
 )
 
-// The picture in the README is web/page.png, the shot named readme:
+// The picture of the page in the README is pictures/web.png, the shot named readme:
 //
 //	go test ./examples/chat -run 'TestPage$' -shots DIR
 var shots = flag.String("shots", "", "write pictures of the web page to this `directory`")

@@ -43,7 +43,7 @@ var scenes = []struct{ typed, shown string }{
 
 func main() {
 	log.SetFlags(0)
-	dir := flag.String("o", "docs", "`directory` to write to")
+	dir := flag.String("o", "examples/chat/pictures", "`directory` to write to")
 	width := flag.Int("width", 124, "columns of the terminal")
 	height := flag.Int("height", 36, "lines of the terminal")
 	flag.Parse()
