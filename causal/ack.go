@@ -10,6 +10,10 @@ import (
 const (
 	ackDelay = 20 * time.Millisecond // after the one before, in a small group
 	ackBytes = 256 << 10             // of payload delivered meanwhile, at the latest
+
+	ackTips   = 384 // entries of an Ack
+	ackDoubts = 120
+	maxEarly  = 1 << 16 // writers that a peer may speak of before they are known here
 )
 
 func (m *Memory) ackInterval() time.Duration {
@@ -21,9 +25,9 @@ func (m *Memory) ackAt(p *peer) time.Time {
 	switch {
 	case !p.active:
 		return time.Time{}
-	case p.ackAll, len(p.doubts) > 0:
+	case p.ackAll, len(p.doubts) > 0, p.ackMore && p.ackRush:
 		return m.now
-	case p.ackedOf == m.blocks.n:
+	case p.ackedOf == m.blocks.n && !p.ackMore:
 		return time.Time{}
 	case m.took-p.ackBytes >= ackBytes:
 		return m.now
@@ -36,26 +40,30 @@ func (m *Memory) ackDue(p *peer) bool {
 	return !t.IsZero() && !m.now.Before(t)
 }
 
-// ackFor returns what the peer does not know yet of what is held.
+// ackFor returns what the peer does not know yet of what is held. The next one
+// goes on where this one is full, so that every writer has its turn.
 func (m *Memory) ackFor(p *peer) *Ack {
 	a := &Ack{Full: p.ackAll, Height: m.order.top(), Count: m.count, Digest: m.Digest(), Tips: []Dot{}, Doubts: []Tip{}}
 	if p.ackAll {
-		p.acked = nil
+		p.acked, p.ackRush = nil, true
 	}
-	for i := range m.writers {
-		n := m.writers[i].n()
-		if i < len(p.acked) && p.acked[i] == n {
-			continue
+	p.acked = append(p.acked, make([]uint64, len(m.writers)-len(p.acked))...)
+	p.ackMore = false
+	for range m.writers {
+		i := p.ackNext % len(m.writers)
+		if n := m.writers[i].n(); p.acked[i] != n {
+			if len(a.Tips) == m.limits.ack {
+				p.ackMore = true
+				break
+			}
+			p.acked[i] = n
+			a.Tips = append(a.Tips, Dot{Writer: m.writers[i].id, N: n})
 		}
-		if i >= len(p.acked) {
-			p.acked = append(p.acked, 0)
-		}
-		p.acked[i] = n
-		a.Tips = append(a.Tips, Dot{Writer: m.writers[i].id, N: n})
+		p.ackNext = i + 1
 	}
-	if len(p.doubts) > 0 {
-		a.Doubts, p.doubts = p.doubts, nil
-	}
+	p.ackRush = p.ackRush && p.ackMore
+	k := min(len(p.doubts), ackDoubts)
+	a.Doubts, p.doubts = append(a.Doubts, p.doubts[:k]...), p.doubts[k:]
 	p.ackAll, p.ackAt = false, m.now
 	p.ackedOf, p.ackBytes = m.blocks.n, m.took
 	return a
@@ -73,7 +81,7 @@ func (p *peer) holds(m *Memory, count uint64, d Digest, anew bool) {
 }
 
 func (m *Memory) onAck(p *peer, msg *Ack) {
-	if len(msg.Tips) > maxTips || len(msg.Doubts) > maxTips {
+	if len(msg.Tips) > ackTips || len(msg.Doubts) > ackDoubts {
 		m.refuse(errTips)
 		return
 	}
@@ -89,7 +97,7 @@ func (m *Memory) onAck(p *peer, msg *Ack) {
 			if p.early == nil {
 				p.early = make(map[WriterID]uint64)
 			}
-			if len(p.early) < maxTips && t.N > 0 {
+			if len(p.early) < maxEarly && t.N > 0 {
 				p.early[t.Writer] = t.N
 				ahead = t
 			}

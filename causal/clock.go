@@ -22,18 +22,8 @@ func (m *Memory) Tick(now time.Time) {
 	if m.openCount > 0 && !now.Before(m.openUntil) {
 		m.flush(now)
 	}
-	if q := m.pull; q != nil && !now.Before(q.until) {
-		// Others may have the same; this one is asked again later.
-		p := q.from
-		m.pull = nil
-		p.backoff = min(max(2*p.backoff, backoffMin), backoffMax)
-		p.pullAt = now.Add(p.backoff)
-		p.lossy = true
-		for _, o := range m.sorted {
-			if o != p && o.active && m.lacks(o) {
-				o.pullAt = now
-			}
-		}
+	if m.pull != nil && !now.Before(m.pull.until) {
+		m.giveUp()
 	}
 	if !m.checkAt.IsZero() && !now.Before(m.checkAt) {
 		m.checkAt = time.Time{}

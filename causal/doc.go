@@ -35,6 +35,7 @@
 //	Blocks               an author has written, to all linked        live
 //	Beat                 with heartbeats, and when things went quiet  shows what is missing
 //	Pull, Batch, Credit  a link came up, or something stays missing  takes over any difference, in one round
+//	Ranges, Diffs        before a Pull, if there are many writers     finds what differs
 //	Base                 before a Batch, if the other lacks a checkpoint  stands for what was given up
 //	Want, Blocks         a block's parent stays missing              repairs single gaps
 //	Ack                  every 20 ms while blocks arrive              receipts, and what a Beat may miss
@@ -45,6 +46,30 @@
 // block that came before its parents waits in a bounded buffer. The buffer, the
 // streams and the datagrams may all lose what they hold: what is missing shows
 // in the next Beat or Ack, and is fetched.
+//
+// With over 400 chain ends that would take more than 16 KiB. Then ranges of
+// blocks, in the order of height, then hash, are compared instead (Meyer,
+// "Range-Based Set Reconciliation", 2022, arXiv:2212.13567). Who asks sends
+// fingerprints of up to 16 ranges of about equal numbers of its blocks; the
+// other says which differ, and lists by 8 bytes each the blocks in those that
+// have at most 32; what is larger is split again. So n blocks take at most
+// log16(n/32) + 1 rounds, of 23 to 31 bytes a range and 8 a listed block, for
+// each of the ranges that differ; mostly these are few, the latest. A fingerprint is
+// the SHA-256 of a sum modulo 2^256 and a number, never an exclusive or, which
+// anybody can forge. The short hashes are salted anew for each Pull, and the
+// ranges cut by chance, so that nobody can prepare blocks that are overlooked
+// twice. What was found is asked for by Pulls of 14 KiB, lowest first, so that it
+// can be delivered as it comes: about 1,500 listed blocks, or any number where
+// the one that asks holds few, in a Pull. Ranges begin above the checkpoint that
+// the asking one has. The other keeps nothing but the last question, and what of
+// the last Pull is still to be sent.
+//
+// No message that carries no blocks is larger than 16 KiB: an Ack of more than
+// 384 writers is followed by others, which go on where it ended.
+//
+// A Store that lost or damaged a record in the middle is opened without what
+// depends on that record. To the others such a node is one that was away: it
+// takes over what it lacks, and stores it again.
 //
 // # What is kept
 //
@@ -109,6 +134,7 @@
 //	checkpoint      a Base that is not signed by all that it names, or by nobody who is here
 //	stranger        a message of a node that is neither a member nor linked
 //	too_many_tips   a Pull or an Ack beyond the limit
+//	ranges          Ranges, Diffs or a Pull that contradict themselves, lead nowhere, or are too many
 //	no_proof        a Fork that proves nothing
 //
 // A writer that signs two blocks with one number forks. Both branches are kept
@@ -122,7 +148,9 @@
 //	Blocks, Batch                128 and 256 KiB, or one block
 //	waiting for parents          4,096 blocks, 8 MiB, 30 s (Config.Pending…)
 //	under way in a Pull          2 MiB (Config.Window)
-//	writers in a Pull or an Ack  65,536
+//	chain ends in a Pull         400; in an Ack 384, and 120 doubts
+//	Ranges                       384, 512 times a second from a peer
+//	Parts in a Pull              256, of at most 32 short hashes
 //	a checkpoint                 16 MiB: 104 bytes a writer, in parts of 12 KiB
 //	history                      2^32 - 1 blocks, all that are held in memory
 package causal

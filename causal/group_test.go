@@ -10,23 +10,26 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-885536be/p2p/internal/codec"
 )
 
 // group is a number of logs on a simulated network, in virtual time: streams
 // that can break and lose what is under way, and datagrams that get lost.
 type group struct {
-	t     require.TestingT
-	rng   *rand.Rand
-	now   time.Time
-	nodes []*node
-	loss  float64 // of datagrams
-	delay time.Duration
-	queue []event
-	seq   int
-	check func(n *node) // after every input to a node
-	setup func(n *node, c *Config)
-	seen  []event // some of what was sent, to be sent again
-	beat  time.Time
+	t      require.TestingT
+	rng    *rand.Rand
+	now    time.Time
+	nodes  []*node
+	loss   float64 // of datagrams
+	delay  time.Duration
+	queue  []event
+	seq    int
+	check  func(n *node) // after every input to a node
+	setup  func(n *node, c *Config)
+	seen   []event // some of what was sent, to be sent again
+	beat   time.Time
+	ranged bool // compare ranges always, and in small pieces
 }
 
 type node struct {
@@ -95,6 +98,9 @@ func (g *group) start(i int, store *MemoryStore) {
 	}
 	m, err := NewMemory(cfg)
 	require.NoError(g.t, err)
+	if g.ranged {
+		m.limits = limits{tips: 0, ack: 2, small: 2}
+	}
 	n.Memory, n.up = m, true
 	n.SetPeers(g.now, g.members())
 }
@@ -153,7 +159,18 @@ func (g *group) crash(i int, lost int) {
 	}
 }
 
+// checkSize holds a message that carries no blocks to 16 KiB.
+func checkSize(t require.TestingT, msg Protocol) {
+	switch msg.(type) {
+	case *Blocks, *Batch:
+		return
+	}
+	// What stands before it in a frame has less than 64 bytes.
+	require.LessOrEqual(t, len(codec.Append(nil, msg)), 16<<10-64, "%T", msg)
+}
+
 func (g *group) push(e event) {
+	checkSize(g.t, e.msg)
 	if len(g.seen) < 256 {
 		g.seen = append(g.seen, e)
 	} else {

@@ -135,7 +135,8 @@ type order struct {
 	under   uint64  // so many messages with it
 	heights []level // of height floor + 1, 2, 3, …
 	tree    []uint64
-	msgs    uint64 // with those that are gone
+	sums    []total // as tree, of the blocks
+	msgs    uint64  // with those that are gone
 }
 
 // top is the greatest height.
@@ -161,10 +162,12 @@ func (o *order) add(b *blocks, i uint32) {
 		if h%stretch == 0 {
 			k := len(o.tree) + 1
 			sum := uint64(0) // of the stretches that the new node covers: all but its own have been counted
+			var all total
 			for j := k - 1; j > k-k&-k; j -= j & -j {
 				sum += o.tree[j-1]
+				all.add(&o.sums[j-1])
 			}
-			o.tree = append(o.tree, sum)
+			o.tree, o.sums = append(o.tree, sum), append(o.sums, all)
 		}
 	}
 	l := &o.heights[h]
@@ -178,6 +181,7 @@ func (o *order) add(b *blocks, i uint32) {
 	o.msgs += uint64(x.count)
 	for k := h/stretch + 1; k <= len(o.tree); k += k & -k {
 		o.tree[k-1] += uint64(x.count)
+		o.sums[k-1].count(&x.hash)
 	}
 }
 

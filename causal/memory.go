@@ -65,6 +65,8 @@ type Memory struct {
 	bytes     uint64 // of payload
 	took      uint64 // bytes of payload that were ever delivered
 	kept      retention
+	level     sortedLevel
+	limits    limits
 	digest    Digest
 	stale     bool // digest is to be computed again
 	pending   pending
@@ -175,7 +177,7 @@ func NewMemory(cfg Config) (*Memory, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	m := &Memory{cfg: cfg, refused: make(map[string]uint64)}
+	m := &Memory{cfg: cfg, limits: limits{tips: maxTips, ack: ackTips, small: small}, refused: make(map[string]uint64)}
 	var seed [32]byte
 	if _, err := io.ReadFull(cfg.Rand, seed[:]); err != nil {
 		return nil, fmt.Errorf("causal: no randomness: %w", err)

@@ -1,8 +1,9 @@
 package causal
 
-// Protocol is a message between two logs: one of *Blocks, *Beat, *Pull,
-// *Credit, *Batch, *Base, *Want, *Fork and *Ack. All but Beat travel on the stream of
-// two peers.
+// Protocol is a message between two logs: one of *Blocks, *Beat, *Ranges,
+// *Diffs, *Pull, *Credit, *Batch, *Base, *Want, *Fork and *Ack. All but Beat
+// travel on the stream of two peers. None but Blocks, Batch and Fork carries
+// blocks, and none of the others has more than 16 KiB.
 type Protocol interface{ Kind() Kind }
 
 // Kind tells the messages apart. The values are part of the wire format.
@@ -19,6 +20,8 @@ const (
 	KindFork
 	KindAck
 	KindBase
+	KindRanges
+	KindDiffs
 )
 
 type (
@@ -41,13 +44,61 @@ type (
 		// first one is here; only in the first Beat on a stream, else empty.
 		Intro []byte
 	}
-	// Pull asks for all that the sender does not hold. Session numbers it.
+	// Pull asks for all that the sender does not hold: by Tips, the ends of the
+	// chains that it holds, or, if Ranged, for what it found to differ, by
+	// Parts. Session numbers it.
 	Pull struct {
 		Session uint64
 		Tips    []Tip
 		Credit  uint32 // bytes of blocks that may be sent before more credit
 		Height  uint64 // of the checkpoint that the sender's history begins with, and
 		Base    Hash   // what that commits to
+		Ranged  bool
+		Salt    uint64 // of the short hashes in Parts
+		Parts   []Part // ascending
+	}
+	// Part is what is asked for of the blocks from From up to, without, To:
+	// those with the short hashes that are listed if Only, else all others.
+	Part struct {
+		From, To Bound
+		Only     bool
+		Short    []byte // 8 bytes each, ascending
+	}
+	// Bound is a place between blocks in the order of height, then hash: before
+	// all those at Height whose first eight bytes, big-endian, are Part or more.
+	Bound struct {
+		Height, Part uint64
+	}
+	// Ranges asks which ranges of blocks the other holds differently. They lie
+	// end to end: the first begins at From, each goes up to its To.
+	Ranges struct {
+		Session uint64
+		Salt    uint64 // of the short hashes in the answer
+		From    Bound
+		Ranges  []Range
+	}
+	// Range is one of them.
+	Range struct {
+		To Bound
+		// Print is the fingerprint of the blocks that the sender holds in it: 16
+		// bytes of the SHA-256 of the sum of their hashes modulo 2^256, least
+		// byte first, and their number, in 8 bytes. If it is empty, the range is
+		// left out.
+		Print []byte
+	}
+	// Diffs answers Ranges by those that differ, ascending.
+	Diffs struct {
+		Session uint64
+		Diffs   []Diff
+	}
+	// Diff is one of them.
+	Diff struct {
+		Index  uint32 // of the range
+		Blocks uint64 // that the sender holds in it
+		// Short are the short hashes of these, 8 bytes each, ascending: of each
+		// the first bytes of the SHA-256 of the salt, in 8 bytes big-endian, and
+		// the hash. It is empty if they are many, or the message is full.
+		Short []byte
 	}
 	// Credit allows the server of a Pull to send so many more bytes.
 	Credit struct {
@@ -83,7 +134,7 @@ type (
 	}
 	// Ack says what the sender holds: all blocks of each writer up to N. It
 	// lists what changed since the Ack before on the same stream, or all if
-	// Full.
+	// Full; what it has no room for follows in the next ones.
 	Ack struct {
 		Full   bool
 		Height uint64 // the greatest held
@@ -136,6 +187,12 @@ func (*Batch) Kind() Kind { return KindBatch }
 
 // Kind returns KindBase.
 func (*Base) Kind() Kind { return KindBase }
+
+// Kind returns KindRanges.
+func (*Ranges) Kind() Kind { return KindRanges }
+
+// Kind returns KindDiffs.
+func (*Diffs) Kind() Kind { return KindDiffs }
 
 // Kind returns KindWant.
 func (*Want) Kind() Kind { return KindWant }

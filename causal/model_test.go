@@ -276,7 +276,7 @@ func (c chaos) run(t require.TestingT, seed uint64) *group {
 	}
 	g := newGroup(t, 0, seed)
 	g.setup = c.setup
-	g.loss = rng.Float64() / 2
+	g.loss, g.ranged = rng.Float64()/2, seed%2 == 0
 	for i := range c.nodes {
 		g.nodes = append(g.nodes, &node{i: i, key: testKey(i), links: make(map[int]*stream)})
 	}

@@ -35,12 +35,18 @@ type peer struct {
 	ackedOf  uint32   // blocks held at the last Ack
 	ackBytes uint64   // Memory.took then
 	acked    []uint64 // what it was told, by writer
+	ackNext  int      // the writer to go on with
+	ackMore  bool     // the last Ack had no room for all,
+	ackRush  bool     // and was one of those that list everything
 	doubts   []Tip
 	forks    []Fork
 	ask      *Pull
+	find     *Ranges
 	credit   *Credit
 	wants    []Span
 	answer   []uint32 // blocks it wants
+	compare  *Ranges  // what it has asked
+	compared burst
 	serving  *session
 	cursor   int // of Memory.mine: what was sent to it
 
@@ -131,8 +137,9 @@ func (m *Memory) activate(p *peer) {
 	}
 	p.active = active
 	p.greet, p.ackAll, p.unchecked = active, active, active
-	p.ackAt, p.ackedOf, p.acked = time.Time{}, 0, nil
-	p.doubts, p.forks, p.ask, p.credit, p.wants, p.answer, p.serving = nil, nil, nil, nil, nil, nil, nil
+	p.ackAt, p.ackedOf, p.acked, p.ackMore = time.Time{}, 0, nil, false
+	p.doubts, p.forks, p.ask, p.find, p.credit, p.wants = nil, nil, nil, nil, nil, nil
+	p.answer, p.compare, p.serving = nil, nil, nil
 	p.unknown, p.lossy, p.exact = Ref{}, false, nil
 	p.pullAt, p.backoff, p.aheadAt = time.Time{}, 0, time.Time{}
 	p.cursor = len(m.mine) // what is older comes by Pull
@@ -210,6 +217,14 @@ func (m *Memory) Step(now time.Time, from Key, msg Protocol) {
 			if msg != nil && p.linked {
 				m.onPull(p, msg)
 			}
+		case *Ranges:
+			if msg != nil && p.linked {
+				m.onRanges(p, msg)
+			}
+		case *Diffs:
+			if msg != nil {
+				m.onDiffs(p, msg)
+			}
 		case *Base:
 			if msg != nil {
 				m.onBase(p, msg)
@@ -233,7 +248,7 @@ func (m *Memory) has(p *peer) bool {
 	switch {
 	case !p.active:
 		return false
-	case p.greet, len(p.forks) > 0, p.ask != nil, p.credit != nil, len(p.wants) > 0, len(p.answer) > 0:
+	case p.greet, len(p.forks) > 0, p.ask != nil, p.find != nil, p.compare != nil, p.credit != nil, len(p.wants) > 0, len(p.answer) > 0:
 		return true
 	case m.ackDue(p):
 		return true
@@ -264,6 +279,10 @@ func (m *Memory) Next(now time.Time, key Key) Protocol {
 		a := p.ask
 		p.ask = nil
 		return a
+	case p.find != nil:
+		r := p.find
+		p.find = nil
+		return r
 	case p.credit != nil:
 		c := p.credit
 		p.credit = nil
@@ -278,6 +297,8 @@ func (m *Memory) Next(now time.Time, key Key) Protocol {
 		return &f
 	case m.ackDue(p):
 		return m.ackFor(p)
+	case p.compare != nil:
+		return m.diffs(p)
 	case len(p.answer) > 0:
 		return m.answer(p)
 	case p.serving != nil:

@@ -31,7 +31,7 @@ const (
 	wantMax       = 256 // blocks in a Want; more come by Pull
 	answerMax     = 1024
 
-	maxTips = 1 << 16 // entries of a Pull or an Ack
+	maxTips = 400 // entries of a Pull; with more, ranges are compared
 
 	backoffMin = time.Second
 	backoffMax = time.Minute
@@ -43,6 +43,7 @@ var (
 	errPendingFull = errors.New("pending_full")
 	errPendingOld  = errors.New("pending_old")
 	errTips        = errors.New("too_many_tips")
+	errRanges      = errors.New("ranges")
 	errBase        = errors.New("checkpoint")
 )
 
@@ -260,8 +261,10 @@ type pull struct {
 	session uint64
 	until   time.Time // when it counts as failed
 	spent   int       // bytes that were received and not credited yet
-	before  uint64    // blocks held when it began
+	before  uint64    // blocks held when it began, and
+	step    uint64    // when it was gone on with
 	base    []byte    // the parts that have come of a base
+	search  *search   // nil: everything was asked for by tips
 }
 
 // repull starts a Pull if one is due: one at a time is enough, as most of what
@@ -288,8 +291,22 @@ func (m *Memory) repull() {
 	m.pulls++
 	m.pull = &pull{from: p, session: m.session, until: m.now.Add(m.cfg.PullTimeout), before: m.count}
 	p.pullAt, p.lossy = time.Time{}, false
-	p.ask = &Pull{Session: m.session, Tips: m.tips(p.exact), Credit: uint32(m.cfg.Window), Height: m.base.height, Base: m.base.commit}
+	p.ask, p.find = nil, nil
+	if tips := m.tips(p.exact); len(tips) <= m.limits.tips {
+		p.ask = m.ask()
+		p.ask.Tips = tips
+	} else {
+		m.search()
+	}
 	p.exact = nil
+}
+
+// ask returns a Pull for the session of the one under way.
+func (m *Memory) ask() *Pull {
+	return &Pull{
+		Session: m.pull.session, Tips: []Tip{}, Credit: uint32(m.cfg.Window),
+		Height: m.base.height, Base: m.base.commit, Parts: []Part{},
+	}
 }
 
 // tips says what is held. For the writers in exact it goes back in growing
@@ -349,6 +366,13 @@ type session struct {
 	covers map[uint32]struct{} // blocks of forked writers that it holds
 	split  map[uint32]struct{} // writers of whom it named a block that is not here
 	base   []byte              // what is still to be sent of the base
+
+	// By ranges, instead of next to split.
+	ranged bool
+	salt   uint64
+	parts  []span // what is still to be looked at, from
+	height uint64 // this height on, and there
+	after  Hash   // this hash
 }
 
 const (
@@ -361,10 +385,26 @@ func (m *Memory) onPull(p *peer, msg *Pull) {
 		m.refuse(errTips)
 		return
 	}
-	s := &session{
-		id: msg.Session, credit: int64(msg.Credit), heard: m.now, end: m.blocks.n, more: 3,
-		cover: make([]uint64, len(m.writers)),
+	s := &session{id: msg.Session, credit: int64(msg.Credit), heard: m.now}
+	if msg.Ranged {
+		if s.ranged = true; !s.take(msg) {
+			m.refuse(errRanges)
+			return
+		}
+	} else {
+		m.cover(p, s, msg)
 	}
+	if m.base.exceeds(msg.Height, msg.Base) {
+		s.base = m.base.blob
+	} else if msg.Height > 0 && msg.Base != m.base.commit && p.pullAt.IsZero() {
+		p.lossy, p.pullAt = true, m.now.Add(p.backoff) // its checkpoint goes before ours
+	}
+	p.serving = s
+}
+
+// cover finds out what is missing where the tips are.
+func (m *Memory) cover(p *peer, s *session, msg *Pull) {
+	s.end, s.more, s.cover = m.blocks.n, 3, make([]uint64, len(m.writers))
 	unsure := make(map[uint32]bool) // has the peer named something unknown, and nothing known?
 	for _, t := range msg.Tips {
 		w, ok := m.byID[t.Writer]
@@ -435,12 +475,6 @@ func (m *Memory) onPull(p *peer, msg *Pull) {
 		}
 	}
 	s.next = first
-	if m.base.exceeds(msg.Height, msg.Base) {
-		s.base = m.base.blob
-	} else if msg.Height > 0 && msg.Base != m.base.commit && p.pullAt.IsZero() {
-		p.lossy, p.pullAt = true, m.now.Add(p.backoff) // its checkpoint goes before ours
-	}
-	p.serving = s
 }
 
 // locate finds the block that a tip names.
@@ -469,30 +503,19 @@ func (m *Memory) batch(p *peer) *Batch {
 	b := &Batch{Session: s.id, Frames: [][]byte{}, More: true}
 	size := 0
 	for s.credit > 0 {
-		if s.next >= s.end {
-			if s.more == 0 || s.end == m.blocks.n {
-				b.More = false
-				break
-			}
-			s.more--
-			s.end = m.blocks.n
+		i, ok := m.following(p, s)
+		if !ok {
+			b.More = false
+			break
 		}
-		if m.blocks.gone(s.next) {
-			s.next++
-			continue
-		}
-		x := m.blocks.at(s.next)
-		if m.covered(p, s, x) {
-			s.next++
-			continue
-		}
+		x := m.blocks.at(i)
 		if size > 0 && size+int(x.size) > batchBytes {
 			break
 		}
-		b.Frames = append(b.Frames, m.raw(s.next))
+		b.Frames = append(b.Frames, m.raw(i))
 		size += int(x.size)
 		s.credit -= int64(x.size)
-		s.next++
+		s.pass(x)
 	}
 	for p.cursor < len(m.mine) && m.mine[p.cursor] < s.next {
 		p.cursor++
@@ -502,6 +525,35 @@ func (m *Memory) batch(p *peer) *Batch {
 		p.serving = nil
 	}
 	return b
+}
+
+// following is the place of the block to be sent next.
+func (m *Memory) following(p *peer, s *session) (uint32, bool) {
+	if s.ranged {
+		return m.inParts(s)
+	}
+	for {
+		if s.next >= s.end {
+			if s.more == 0 || s.end == m.blocks.n {
+				return 0, false
+			}
+			s.more--
+			s.end = m.blocks.n
+		}
+		if !m.blocks.gone(s.next) && !m.covered(p, s, m.blocks.at(s.next)) {
+			return s.next, true
+		}
+		s.next++
+	}
+}
+
+// pass goes on to what is behind a block.
+func (s *session) pass(x *block) {
+	if !s.ranged {
+		s.next++
+		return
+	}
+	s.after = x.hash
 }
 
 func (m *Memory) covered(p *peer, s *session, x *block) bool {
@@ -549,6 +601,16 @@ func (m *Memory) onBatch(p *peer, from Key, msg *Batch) {
 		}
 		return
 	}
+	if q.search != nil && len(q.search.open) > 0 && m.count != q.step {
+		m.goOn()
+		return
+	}
+	m.pulled()
+}
+
+// pulled ends a Pull.
+func (m *Memory) pulled() {
+	q, p := m.pull, m.pull.from
 	if m.count == q.before {
 		// It brought nothing: what the peer claims to have may not exist.
 		p.backoff = min(max(2*p.backoff, backoffMin), backoffMax)

@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/seed-885536be/p2p/internal/codec"
 )
 
 func TestTwoConverge(t *testing.T) {
@@ -202,20 +200,27 @@ func TestHalvesSyncInOneRound(t *testing.T) {
 	require.LessOrEqual(t, float64(served-before), 1.2*float64(lacked))
 }
 
-// Who syncs says how far it holds each writer: that must stay small beside what
-// is missing, with as many writers as a large group has in a long life.
+// What a sync says of what is held must stay small beside what is missing, with
+// as many writers as a large group has in a long life.
 func TestManyWritersSyncCheaply(t *testing.T) {
-	const writers, length, apart = 1024, 10, 51 // blocks each; how many of the last ones each half lacks: 1 % together
+	for _, writers := range []int{1024, 4096} {
+		t.Run(fmt.Sprint(writers), func(t *testing.T) { manyWriters(t, writers) })
+	}
+}
+
+func manyWriters(t *testing.T, writers int) {
+	const length = 10     // blocks each
+	apart := writers / 20 // how many of the last ones each half lacks: 1 % together
+	text := make([]byte, 1<<20/writers)
 	logs := [2]*Memory{benchLog(t, 0), benchLog(t, 1)}
 	lacks := [2]int{}
 	rng := rand.New(rand.NewPCG(1, 1))
-	text := make([]byte, 1000)
 	for w := range writers {
 		seed := make([]byte, ed25519.SeedSize)
 		binary.BigEndian.PutUint32(seed, uint32(w)+1000)
 		f := newForger(ed25519.NewKeyFromSeed(seed), "bench", 1)
 		var chain [][]byte
-		next := body{wall: 1}
+		next := body{wall: int64(writers - w)} // each before those that came, which is found at once
 		for range length {
 			for i := range text {
 				text[i] = byte(rng.Uint32())
@@ -223,6 +228,7 @@ func TestManyWritersSyncCheaply(t *testing.T) {
 			raw, b := f.block(next, string(text))
 			chain = append(chain, raw)
 			next = b.after()
+			next.wall = b.wall
 		}
 		for k, m := range logs {
 			n := length
@@ -241,33 +247,17 @@ func TestManyWritersSyncCheaply(t *testing.T) {
 	}
 	// Every message is counted as it is on the wire, all of what a node sends
 	// until both are equal and have said so.
-	now, sent := benchNow, [2]int{}
-	for range 10 {
-		for quiet := 0; quiet < 2; quiet++ {
-			for k, m := range logs {
-				for {
-					x := m.Next(now, logs[1-k].self)
-					if x == nil {
-						break
-					}
-					quiet = 0
-					sent[k] += len(codec.Append(nil, x))
-					logs[1-k].Step(now, m.self, x)
-				}
-			}
-		}
-		now = now.Add(ackDelay)
-		for _, m := range logs {
-			m.Tick(now)
-		}
-	}
+	x := converge(t, logs)
 	require.Equal(t, logs[0].Digest(), logs[1].Digest())
 	require.EqualValues(t, writers*length, logs[0].Len())
 	for k, m := range logs {
 		require.EqualValues(t, 1, m.Stats().Pulls)
-		limit := 1.2*float64(lacks[1-k]) + 64*writers
-		require.LessOrEqual(t, float64(sent[k]), limit)
-		t.Logf("node %d sent %d bytes for %d that were missing: %.1f a writer beside them", k, sent[k], lacks[1-k], float64(sent[k]-lacks[1-k])/writers)
+		require.EqualValues(t, 1, x.pulls[k])
+		require.LessOrEqual(t, x.rounds[k], 8)
+		require.LessOrEqual(t, float64(x.search[k]), 14*float64(writers))
+		require.LessOrEqual(t, float64(x.bytes[k]-lacks[1-k]), 40*float64(writers))
+		t.Logf("node %d sent %d bytes for %d that were missing: %.1f a writer beside them, of these %.1f in %d rounds to find what differs",
+			k, x.bytes[k], lacks[1-k], float64(x.bytes[k]-lacks[1-k])/float64(writers), float64(x.search[k])/float64(writers), x.rounds[k])
 	}
 }
 

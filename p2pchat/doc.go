@@ -101,6 +101,7 @@
 //	control_overflow  given up because its receiver does not read
 //	stranger          history from somebody who is no member
 //	too_many_tips     a request of impossible length
+//	ranges            a question about the history, or an answer, that makes no sense
 //	no_proof          an accusation of a fork that is none
 //	too_large         a block of the history larger than any
 //	signature         a block that its author did not sign

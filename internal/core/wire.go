@@ -266,6 +266,10 @@ func decodeLog(k causal.Kind, b []byte) (m causal.Protocol, rest []byte, err err
 		m = new(causal.Base)
 	case causal.KindAck:
 		m = new(causal.Ack)
+	case causal.KindRanges:
+		m = new(causal.Ranges)
+	case causal.KindDiffs:
+		m = new(causal.Diffs)
 	default:
 		return nil, nil, errKind
 	}
