@@ -11,6 +11,9 @@ import (
 // stream, and a mutex lets in those who wait in their order once they waited for
 // a millisecond: so a peer that floods this node takes turns with the others.
 func (n *Node) handle(e transport.Event) {
+	if e.Free != nil {
+		defer e.Free() // the core keeps no part of a frame
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.core == nil || n.phase == PhaseClosed {

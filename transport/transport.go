@@ -131,7 +131,11 @@ type Event struct {
 	Frame []byte // for Datagram and Frame
 	// Key is, for Frame, the Ed25519 public key of which the peer has proven to
 	// this transport that it has the private one; nil if it proved nothing.
-	Key   []byte
+	Key []byte
+	// Free, if not nil, takes the memory of Frame back, for another one. A
+	// Handler that is through with a frame may call it, once, and uses no part
+	// of the frame afterwards.
+	Free  func()
 	Cause Cause // for Down
 	// Err is, for Down, the operating system's word; for Stranger and Rejected
 	// a *VersionError or an *AuthError. What it says is not proven: anybody can

@@ -321,15 +321,15 @@ func notThere(err error) bool {
 const readBuffer = 16 << 10
 
 // frames calls f with each frame that arrives, until the connection ends.
-func (c *conn) frames(f func([]byte)) error {
+func (c *conn) frames(f func(frame []byte, free func())) error {
 	r := bufio.NewReaderSize(c, readBuffer)
 	var length [lengthSize]byte
 	for {
-		frame, err := readFrame(r, &length)
+		frame, free, err := readFrame(r, &length)
 		if err != nil {
 			return err
 		}
-		f(frame)
+		f(frame, free)
 	}
 }
 

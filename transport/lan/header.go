@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/netip"
 	"strings"
+	"sync"
 
 	"github.com/seed-885536be/p2p/transport"
 )
@@ -134,30 +135,42 @@ func sameGroup(b []byte, group label) bool {
 // lengthSize is the length of the number before each frame of a stream.
 const lengthSize = 4
 
-// eager is the length up to which a frame is given memory before it is there.
-const eager = 256 << 10
+// eager is the length up to which a frame is given memory before it is there: a
+// frame full of blocks has it.
+const eager = 264 << 10
 
-// readFrame reads one frame of a stream. It returns errMalformed for a length
-// over the limit, and io.EOF only between frames.
-func readFrame(r io.Reader, length *[lengthSize]byte) ([]byte, error) {
+// buffers is memory for frames of at least a part of that length, which comes
+// back if the handler gives it back.
+var buffers = sync.Pool{New: func() any { return new([eager]byte) }}
+
+const pooled = eager / 8
+
+// readFrame reads one frame of a stream; free is for Event.Free. It returns
+// errMalformed for a length over the limit, and io.EOF only between frames.
+func readFrame(r io.Reader, length *[lengthSize]byte) (frame []byte, free func(), err error) {
 	if _, err := io.ReadFull(r, length[:]); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	size := binary.BigEndian.Uint32(length[:])
-	if size > maxFrame {
-		return nil, errMalformed
+	switch {
+	case size > maxFrame:
+		return nil, nil, errMalformed
+	case size >= pooled && size <= eager:
+		b := buffers.Get().(*[eager]byte)
+		frame, free = b[:size:size], func() { buffers.Put(b) }
+	default:
+		frame = make([]byte, min(size, eager))
 	}
-	frame := make([]byte, min(size, eager))
 	for read := 0; ; {
 		n, err := io.ReadFull(r, frame[read:])
 		if err == io.EOF && len(frame) > read {
 			err = io.ErrUnexpectedEOF
 		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if read += n; read == int(size) {
-			return frame, nil
+			return frame, free, nil
 		}
 		more := make([]byte, min(int(size), 4*read))
 		copy(more, frame)

@@ -127,7 +127,7 @@ func FuzzParseHeader(f *testing.F) {
 }
 
 func TestReadFrame(t *testing.T) {
-	frames := [][]byte{{}, []byte("a"), bytes.Repeat([]byte("b"), eager-1), bytes.Repeat([]byte("c"), eager), bytes.Repeat([]byte("d"), eager+1), bytes.Repeat([]byte("e"), maxFrame)}
+	frames := [][]byte{{}, []byte("a"), bytes.Repeat([]byte("p"), pooled), bytes.Repeat([]byte("b"), eager-1), bytes.Repeat([]byte("c"), eager), bytes.Repeat([]byte("d"), eager+1), bytes.Repeat([]byte("e"), maxFrame)}
 	var b []byte
 	for _, f := range frames {
 		b = binary.BigEndian.AppendUint32(b, uint32(len(f)))
@@ -136,19 +136,22 @@ func TestReadFrame(t *testing.T) {
 	var length [lengthSize]byte
 	for name, r := range map[string]io.Reader{"at once": bytes.NewReader(b), "by halves": iotest.HalfReader(bytes.NewReader(b)), "end with data": iotest.DataErrReader(bytes.NewReader(b))} {
 		for i, f := range frames {
-			got, err := readFrame(r, &length)
+			got, free, err := readFrame(r, &length)
 			require.NoError(t, err, "%s %d", name, i)
 			require.True(t, bytes.Equal(f, got), "%s %d", name, i)
+			if free != nil {
+				free()
+			}
 		}
-		_, err := readFrame(r, &length)
+		_, _, err := readFrame(r, &length)
 		require.Equal(t, io.EOF, err)
 	}
-	for _, cut := range []int{1, 3, 4, 8, eager, eager + 4, len(b) - len(frames[5]) - 5} {
-		r := bytes.NewReader(b[len(b)-len(frames[5])-4:][:cut])
-		_, err := readFrame(r, &length)
+	for _, cut := range []int{1, 3, 4, 8, eager, eager + 4, len(b) - len(frames[6]) - 5} {
+		r := bytes.NewReader(b[len(b)-len(frames[6])-4:][:cut])
+		_, _, err := readFrame(r, &length)
 		require.ErrorIs(t, err, io.ErrUnexpectedEOF, "cut after %d", cut)
 	}
-	_, err := readFrame(bytes.NewReader(binary.BigEndian.AppendUint32(nil, maxFrame+1)), &length)
+	_, _, err := readFrame(bytes.NewReader(binary.BigEndian.AppendUint32(nil, maxFrame+1)), &length)
 	require.ErrorIs(t, err, errMalformed)
 }
 
@@ -162,7 +165,7 @@ func FuzzReadFrame(f *testing.F) {
 		var length [lengthSize]byte
 		var again []byte
 		for {
-			frame, err := readFrame(r, &length)
+			frame, _, err := readFrame(r, &length)
 			if err != nil {
 				break
 			}

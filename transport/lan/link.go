@@ -239,12 +239,12 @@ func (l *link) start(c *conn) {
 
 // read hands over what the peer sends, until the connection ends.
 func (l *link) read(c *conn) {
-	err := c.frames(func(frame []byte) {
+	err := c.frames(func(frame []byte, free func()) {
 		l.mu.Lock()
 		quiet := l.hung || l.aborted
 		l.mu.Unlock()
 		if !quiet {
-			l.t.handler.Handle(transport.Event{Kind: transport.Frame, Peer: l.peer, Frame: frame})
+			l.t.handler.Handle(transport.Event{Kind: transport.Frame, Peer: l.peer, Frame: frame, Free: free})
 		}
 	})
 	if errors.Is(err, errMalformed) {

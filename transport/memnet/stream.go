@@ -367,7 +367,10 @@ func (p *pipe) run() {
 		n.mu.Unlock()
 
 		if due {
-			h.handler.Handle(transport.Event{Kind: transport.Frame, Peer: p.to.peer, Frame: bytes.Clone(frame)})
+			own := bytes.Clone(frame)
+			// Who uses a frame that it gave back finds nothing of it.
+			free := func() { clear(own) }
+			h.handler.Handle(transport.Event{Kind: transport.Frame, Peer: p.to.peer, Frame: own, Free: free})
 			continue
 		}
 		timer.Stop()

@@ -559,7 +559,7 @@ func (t *Transport) data(e transport.Event) {
 	case err != nil:
 		t.stranger(e.Peer, dropAuth)
 	case !begins && !quiet:
-		t.handler.Handle(transport.Event{Kind: transport.Frame, Peer: e.Peer, Frame: plain, Key: s.identity})
+		t.handler.Handle(transport.Event{Kind: transport.Frame, Peer: e.Peer, Frame: plain, Key: s.identity, Free: e.Free})
 	}
 }
 
