@@ -195,6 +195,26 @@ type Refuser interface {
 	Refuse(to netip.AddrPort, err error)
 }
 
+// Deferrer is what a Transport implements besides, if a frame need not be made
+// before it is written. That spares the memory for frames that wait, and for
+// each peer's own form of one frame.
+type Deferrer interface {
+	// StreamLater is Stream for a frame that does not exist yet.
+	StreamLater(to netip.AddrPort, f Encoder) error
+}
+
+// Encoder makes a frame when it is to be written.
+type Encoder interface {
+	// Size is the length of the frame in bytes.
+	Size() int
+	// AppendTo appends the frame to b, which is the Transport's before and
+	// after, and returns the result. It is called once if the frame is written,
+	// in the order in which the peer's frames were taken, and not if it was not
+	// taken or is lost; by a goroutine of the Transport, which it must not
+	// block, perhaps after Hangup and Down.
+	AppendTo(b []byte) []byte
+}
+
 // Warner is what a Transport implements besides, if it can tell what is wrong
 // with its network. Warnings may be called from any goroutine at any time.
 type Warner interface {

@@ -3,11 +3,14 @@ package lan
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/seed-885536be/p2p/transport"
@@ -333,37 +336,58 @@ func (c *conn) frames(f func(frame []byte, free func())) error {
 	}
 }
 
-// writer writes frames to a connection in batches.
-type writer struct {
-	frames [][]byte // of the batch
-	copied []byte   // lengths and small frames
-	bufs   net.Buffers
+// outgoing is a frame in a queue: its bytes, or what makes them.
+type outgoing struct {
+	frame []byte
+	later transport.Encoder
 }
 
-// How a batch is made: what is small is copied together, what is large is
-// written from where it is.
+func (o outgoing) size() int {
+	if o.later != nil {
+		return o.later.Size()
+	}
+	return len(o.frame)
+}
+
+// writer writes frames to a connection in batches.
+type writer struct {
+	batch []outgoing
+	need  int // what of it is copied, with all lengths
+	bufs  net.Buffers
+}
+
+// How a batch is made: what is small is copied together, and what does not
+// exist yet is made there; what is large is written from where it is.
 const (
 	batchBytes = 256 << 10
 	smallFrame = 2 << 10
 	copyBytes  = 64 << 10
 )
 
+// copies is memory for what is copied together, taken for as long as one batch
+// is being written.
+var copies = sync.Pool{New: func() any { return new([]byte) }}
+
 // take moves the beginning of a queue into the batch, and returns its cost.
-func (w *writer) take(queue *[][]byte) (cost int) {
-	size, copied, n := 0, 0, 0
-	for _, f := range *queue {
-		need := lengthSize
-		if len(f) <= smallFrame {
-			need += len(f)
+func (w *writer) take(queue *[]outgoing) (cost int) {
+	size, copied, made, n := 0, 0, 0, 0
+	for _, o := range *queue {
+		length, need := o.size(), lengthSize
+		if o.later == nil && length <= smallFrame {
+			need += length
 		}
-		if n > 0 && (size+len(f) > batchBytes || copied+need > copyBytes) {
+		if n > 0 && (size+length > batchBytes || copied+need > copyBytes) {
 			break
 		}
-		size += len(f)
+		if o.later != nil {
+			made += length
+		}
+		size += length
 		copied += need
 		n++
 	}
-	w.frames = append(w.frames[:0], (*queue)[:n]...)
+	w.need = copied + made
+	w.batch = append(w.batch[:0], (*queue)[:n]...)
 	clear((*queue)[:n])
 	if n == len(*queue) {
 		*queue = (*queue)[:0]
@@ -375,34 +399,37 @@ func (w *writer) take(queue *[][]byte) (cost int) {
 
 // write writes the batch.
 func (w *writer) write(c *conn) error {
-	if w.copied == nil {
-		w.copied = make([]byte, 0, copyBytes)
-	}
-	all, begin := w.copied[:0], 0
+	memory := copies.Get().(*[]byte)
+	defer copies.Put(memory)
+	*memory = slices.Grow(*memory, max(w.need, copyBytes))
+	all, begin := *memory, 0
 	bufs := w.bufs[:0]
-	for _, f := range w.frames {
-		n := uint32(len(f))
-		all = append(all, byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
-		if len(f) <= smallFrame {
-			all = append(all, f...)
-			continue
+	for _, o := range w.batch {
+		length := o.size()
+		all = binary.BigEndian.AppendUint32(all, uint32(length))
+		switch {
+		case o.later != nil:
+			all = o.later.AppendTo(all)
+		case length <= smallFrame:
+			all = append(all, o.frame...)
+		default:
+			bufs = append(bufs, all[begin:], o.frame)
+			begin = len(all)
 		}
-		bufs = append(bufs, all[begin:], f)
-		begin = len(all)
 	}
 	if begin < len(all) {
 		bufs = append(bufs, all[begin:])
 	}
-	clear(w.frames)
+	clear(w.batch)
 	if err := c.SetWriteDeadline(time.Now().Add(stuck)); err != nil {
 		return err
 	}
 	w.bufs = bufs // WriteTo moves its own copy of the slice along
+	defer clear(w.bufs)
 	if len(bufs) == 1 {
 		_, err := c.Write(bufs[0])
 		return err
 	}
 	_, err := bufs.WriteTo(c.TCPConn)
-	clear(w.bufs)
 	return err
 }

@@ -135,6 +135,7 @@ var (
 	_ transport.Transport = (*Transport)(nil)
 	_ transport.Reporter  = (*Transport)(nil)
 	_ transport.Refuser   = (*Transport)(nil)
+	_ transport.Deferrer  = (*Transport)(nil)
 	_ transport.Warner    = (*Transport)(nil)
 )
 

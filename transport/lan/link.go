@@ -25,7 +25,7 @@ type link struct {
 	cancel context.CancelFunc
 
 	mu      sync.Mutex
-	queue   [][]byte
+	queue   []outgoing
 	bytes   int     // taken and not yet written
 	full    bool    // ErrFull was returned and Writable is owed
 	conns   []*conn // with the peer, that can be written to, the oldest first
@@ -47,11 +47,20 @@ var errReplaced = errors.New("lan: the peer opened another connection")
 
 // Stream implements transport.Transport.
 func (t *Transport) Stream(to netip.AddrPort, frame []byte) error {
-	if len(frame) > maxFrame {
+	return t.stream(to, outgoing{frame: frame})
+}
+
+// StreamLater implements transport.Deferrer.
+func (t *Transport) StreamLater(to netip.AddrPort, f transport.Encoder) error {
+	return t.stream(to, outgoing{later: f})
+}
+
+func (t *Transport) stream(to netip.AddrPort, o outgoing) error {
+	if size := o.size(); size > maxFrame {
 		if err := t.usable(); err != nil {
 			return err
 		}
-		return &transport.TooLargeError{Size: len(frame), Limit: maxFrame}
+		return &transport.TooLargeError{Size: size, Limit: maxFrame}
 	}
 	to = plain(to)
 	for {
@@ -59,7 +68,7 @@ func (t *Transport) Stream(to netip.AddrPort, frame []byte) error {
 		if l == nil {
 			return transport.ErrClosed
 		}
-		if err := l.push(frame); err != errGone {
+		if err := l.push(o); err != errGone {
 			return err
 		}
 	}
@@ -135,8 +144,8 @@ func (t *Transport) link(peer netip.AddrPort, c *conn) (l *link, made bool) {
 var errGone = errors.New("lan: the link is over")
 
 // push queues a frame.
-func (l *link) push(frame []byte) error {
-	cost := len(frame) + frameCost
+func (l *link) push(o outgoing) error {
+	cost := o.size() + frameCost
 	l.mu.Lock()
 	if l.gone || l.hung || l.aborted {
 		l.mu.Unlock()
@@ -148,7 +157,7 @@ func (l *link) push(frame []byte) error {
 		return transport.ErrFull
 	}
 	l.bytes += cost
-	l.queue = append(l.queue, frame)
+	l.queue = append(l.queue, o)
 	l.wanted = true
 	wake := len(l.queue) == 1
 	l.mu.Unlock()

@@ -52,6 +52,7 @@ func Run(t *testing.T, f Factory) {
 		{"SimultaneousDials", simultaneous},
 		{"FullAndWritable", full},
 		{"FullAndDown", fullAndDown},
+		{"StreamLater", later},
 		{"SlowPeerHoldsBackNobodyElse", slow},
 		{"FromTheHandler", fromTheHandler},
 		{"ClosedPeerIsResetThenRefused", refused},
