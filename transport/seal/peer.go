@@ -39,15 +39,41 @@ type peer struct {
 	out      *outbound
 	in       []*inbound
 
-	control [][]byte // hellos and answers that wait
-	sealed  []byte   // a frame that waits
-	queue   [][]byte // frames that are not sealed yet
-	bytes   int      // what those cost
-	full    bool     // the inner transport has no room
-	owed    bool     // ErrFull was returned, and Writable is owed
-	hung    bool     // hung up, but something is queued
+	control []written // hellos and answers that wait
+	sealed  written   // a frame that waits, numbered
+	queue   [][]byte  // frames that have no number yet
+	bytes   int       // what those cost
+	full    bool      // the inner transport has no room
+	owed    bool      // ErrFull was returned, and Writable is owed
+	hung    bool      // hung up, but something is queued
 	timer   *time.Timer
 	watched uint64 // timers so far
+}
+
+// written is what is passed to the inner transport: bytes, or what makes them
+// when it writes them.
+type written struct {
+	bytes []byte
+	later *numbered
+}
+
+func (w written) none() bool { return w.bytes == nil && w.later == nil }
+
+// write passes something to the inner transport.
+func (p *peer) write(w written) error {
+	if w.later != nil {
+		return p.t.later.StreamLater(p.addr, w.later)
+	}
+	return p.t.inner.Stream(p.addr, w.bytes)
+}
+
+// seal gives the next frame its number, and seals it if the inner transport
+// cannot wait with that.
+func (p *peer) seal(frame []byte) {
+	f := p.out.next(frame)
+	if p.sealed = (written{later: f}); p.t.later == nil {
+		p.sealed = written{bytes: f.bytes()}
+	}
 }
 
 // queueCost is what a frame in the queue costs besides its bytes.
@@ -94,11 +120,11 @@ func (p *peer) push(frame []byte) error {
 	switch {
 	case p.gone:
 		return errGone
-	case p.hung, p.out != nil && (p.full || p.sealed != nil || len(p.queue) > 0):
+	case p.hung, p.out != nil && (p.full || !p.sealed.none() || len(p.queue) > 0):
 		p.owed = true
 		return transport.ErrFull
 	case p.out != nil:
-		p.sealed = p.out.seal(frame)
+		p.seal(frame)
 		p.flush()
 		if p.greeting == nil && (p.out.n >= p.t.cfg.rekey || p.out.bytes >= rekeyBytes) {
 			p.greet()
@@ -140,21 +166,21 @@ func (p *peer) send(msg []byte) {
 		p.t.drop(dropOverflow) // whoever waits for it gives up in the end
 		return
 	}
-	p.control = append(p.control, msg)
+	p.control = append(p.control, written{bytes: msg})
 	p.flush()
 }
 
 // flush passes on what the inner transport has room for.
 func (p *peer) flush() {
 	for !p.full {
-		var b []byte
+		var w written
 		switch {
 		case len(p.control) > 0:
-			b = p.control[0]
-		case p.sealed != nil:
-			b = p.sealed
+			w = p.control[0]
+		case !p.sealed.none():
+			w = p.sealed
 		case p.out != nil && len(p.queue) > 0:
-			p.sealed = p.out.seal(p.queue[0])
+			p.seal(p.queue[0])
 			p.bytes -= len(p.queue[0]) + queueCost
 			p.queue[0] = nil
 			if p.queue = p.queue[1:]; len(p.queue) == 0 {
@@ -164,7 +190,7 @@ func (p *peer) flush() {
 		default:
 			return
 		}
-		if p.t.inner.Stream(p.addr, b) == transport.ErrFull {
+		if p.write(w) == transport.ErrFull {
 			p.full = true
 			return
 		}
@@ -172,17 +198,17 @@ func (p *peer) flush() {
 		if len(p.control) > 0 {
 			p.control = p.control[1:]
 		} else {
-			p.sealed = nil
+			p.sealed = written{}
 		}
 	}
 }
 
 // idle tells whether nothing waits to be written.
-func (p *peer) idle() bool { return len(p.control) == 0 && p.sealed == nil && len(p.queue) == 0 }
+func (p *peer) idle() bool { return len(p.control) == 0 && p.sealed.none() && len(p.queue) == 0 }
 
 // room tells whether Writable is due, and takes note that it is reported.
 func (p *peer) room() bool {
-	if !p.owed || p.hung || p.full || p.sealed != nil || p.out != nil && len(p.queue) > 0 || p.bytes > p.t.cfg.Queue/2 {
+	if !p.owed || p.hung || p.full || !p.sealed.none() || p.out != nil && len(p.queue) > 0 || p.bytes > p.t.cfg.Queue/2 {
 		return false
 	}
 	p.owed = false
@@ -196,7 +222,7 @@ func (p *peer) report(k transport.Kind, c transport.Cause, err error) {
 
 // reset forgets what belongs to the present stream of the inner transport.
 func (p *peer) reset() {
-	p.greeting, p.out, p.control, p.sealed, p.full = nil, nil, nil, nil, false
+	p.greeting, p.out, p.control, p.sealed, p.full = nil, nil, nil, written{}, false
 }
 
 // forget drops what was queued by the caller.
@@ -403,7 +429,7 @@ func (t *Transport) Hangup(addr netip.AddrPort) {
 	t.mu.Lock()
 	t.hung++
 	t.mu.Unlock()
-	if p.sealed == nil && len(p.queue) == 0 {
+	if p.sealed.none() && len(p.queue) == 0 {
 		p.control = nil
 	}
 	p.settle()
@@ -515,11 +541,11 @@ func (t *Transport) answer(e transport.Event) {
 	}
 	p.greeting = nil
 	p.unwatch()
-	if p.sealed != nil { // in the session before: it has to go first
+	if !p.sealed.none() { // in the session before: it has to go first
 		p.control = append(p.control, p.sealed)
-		p.sealed = nil
+		p.sealed = written{}
 	}
-	p.control = append(p.control, first)
+	p.control = append(p.control, written{bytes: first})
 	p.out = out
 	p.flush()
 	report := !p.up && !p.hung

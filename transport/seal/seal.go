@@ -59,6 +59,7 @@ const (
 // Transport seals what another one carries.
 type Transport struct {
 	inner   transport.Transport
+	later   transport.Deferrer // the same, or nil
 	cfg     Config
 	group   string
 	handler transport.Handler
@@ -102,6 +103,7 @@ func New(inner transport.Transport, c Config) (*Transport, error) {
 		guests:  guests{known: make(map[instance]*known), at: make(map[netip.AddrPort]instance), pending: make(map[instance][]*pending)},
 		sender:  sender{limit: c.renewal},
 	}
+	t.later, _ = inner.(transport.Deferrer)
 	rand.Read(t.self[:]) // never fails
 	r, err := newRing(nil, t.group, c.Key, c.Accept)
 	if err != nil {

@@ -110,21 +110,45 @@ type outbound struct {
 	key   *groupKey
 	id    sessionID
 	aead  cipher.AEAD
-	n     uint64 // frames sealed
+	n     uint64 // frames numbered
 	bytes uint64
 }
 
 // seal seals the next frame.
-func (o *outbound) seal(plain []byte) []byte {
-	b := make([]byte, 1, frameCost+len(plain))
-	b[0] = kindFrame
-	b = append(b, o.id[:]...)
-	b = binary.BigEndian.AppendUint64(b, o.n)
-	b = o.aead.Seal(b, gcmNonce(o.n), plain, b)
+func (o *outbound) seal(plain []byte) []byte { return o.next(plain).bytes() }
+
+// next numbers the next frame, which is sealed when it is written.
+func (o *outbound) next(plain []byte) *numbered {
+	f := &numbered{id: o.id, aead: o.aead, plain: plain}
+	binary.BigEndian.PutUint64(f.nonce[4:], o.n)
 	o.n++
 	o.bytes += uint64(len(plain))
-	return b
+	return f
 }
+
+// numbered is a frame with its place in a session. It implements
+// transport.Encoder. To seal it twice would give the same bytes.
+type numbered struct {
+	id    sessionID
+	nonce [12]byte // its number, as gcmNonce has it
+	aead  cipher.AEAD
+	plain []byte
+}
+
+// Size is the length of the sealed frame.
+func (f *numbered) Size() int { return frameCost + len(f.plain) }
+
+// AppendTo seals the frame.
+func (f *numbered) AppendTo(b []byte) []byte {
+	at := len(b)
+	b = append(b, kindFrame)
+	b = append(b, f.id[:]...)
+	b = append(b, f.nonce[4:]...)
+	return f.aead.Seal(b, f.nonce[:], f.plain, b[at:])
+}
+
+// bytes is the sealed frame in memory of its own.
+func (f *numbered) bytes() []byte { return f.AppendTo(make([]byte, 0, f.Size())) }
 
 // inbound is a session in which a peer writes.
 type inbound struct {
