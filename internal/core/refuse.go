@@ -20,7 +20,7 @@ import (
 // member.
 const (
 	refusalsEach   = 5    // to one endpoint within refusalSpan
-	refusalsAll    = 5    // within a second
+	refusalsAll    = 20   // within a second: several newcomers may come at once
 	refusalSources = 1024 // watched at once
 	refusalSpan    = time.Minute
 	believed       = 3 // refusals for one reason, after which they are believed

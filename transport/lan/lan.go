@@ -93,7 +93,7 @@
 //
 // Anybody on the network can send what a node would. Nothing that this package
 // answers is larger than what it answers, and all of it is limited: pings to 16 a
-// second for each source and 128 in all, refusals and reports of strangers to one
+// second for each source and 128 in all, refusals and reports of strangers to four
 // a second for each source and 16 in all.
 //
 // # Goroutines
@@ -242,7 +242,7 @@ func New(c Config) *Transport {
 	c.DialTimeout = cmp.Or(c.DialTimeout, time.Second)
 	c.Listen = cmp.Or(c.Listen, ":0")
 	t := &Transport{cfg: c, links: make(map[netip.AddrPort]*link), hung: make(map[*link]struct{})}
-	t.answers, t.refusals, t.strangers = newLimiter(16, 128), newLimiter(1, 16), newLimiter(1, 16)
+	t.answers, t.refusals, t.strangers = newLimiter(16, 128), newLimiter(4, 16), newLimiter(4, 16)
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	return t
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // A node of another version is told what this one speaks, in bytes that it
-// understands, and not more often than once a second; what it says in turn is
+// understands, and not more often than four times a second; what it says in turn is
 // reported.
 func TestOtherVersionIsToldSo(t *testing.T) {
 	t.Parallel()
@@ -32,7 +32,7 @@ func TestOtherVersionIsToldSo(t *testing.T) {
 	e := r.expect(transport.Stranger, at, 0)
 	require.Equal(t, &transport.VersionError{Min: 7, Max: 8, OwnMin: 1, OwnMax: 1}, e.Err)
 	drops(t, n, map[string]uint64{"version": 20})
-	require.LessOrEqual(t, len(r.c), 1, "not one for each packet")
+	require.LessOrEqual(t, len(r.c), 7, "not one for each packet")
 	for len(r.c) > 0 {
 		<-r.c
 	}
@@ -55,7 +55,7 @@ func TestOtherVersionIsToldSo(t *testing.T) {
 		require.Equal(t, append([]byte("p2pr\x01\x01"), header(c, 'r', n.Addr(), 0, 0)[6:16]...), buf[:size])
 	}
 	require.Positive(t, refusals)
-	require.LessOrEqual(t, refusals, 2)
+	require.LessOrEqual(t, refusals, 8)
 
 	refusal := append([]byte("p2pr\x07\x08"), later[6:16]...)
 	<-time.After(time.Second) // the one that was reported counts
