@@ -28,20 +28,31 @@ import (
 //
 //	malformed or hostile packets           TestGarbage, TestSituationHostileStranger; transport/lan TestHostile*, TestNoise*
 //	another group on one address or port   TestSituationGroupsOnOnePort; transport/lan TestGroupsOnOneAddressDoNotMeet
-//	equal nicks                            TestSituationEqualNicks; an ambiguous one: TestFindPeer
+//	a wrong passphrase                     TestSituationOtherKey; p2pchat TestGroupsTellStrangersWhy
+//	sealed and open mixed                  TestSituationOtherKey
+//	who has not the passphrase, listening  TestSituationCapturedSealed, TestSituationCapturedOpen
+//	and replaying                          TestSituationCapturedSealed; transport/seal TestReplayed*, TestOwnPacketsThrownBackAreNotTaken
+//	another wire version                   TestSituationNewerGroup, TestSituationNewerJoiner; transport/lan TestOtherVersionIsToldSo
+//	equal nicks                            TestSituationEqualNicks
+//	an ambiguous name, who has gone        TestSituationAmbiguousName, TestFindPeer; p2pchat TestDirectMessagesToWhoIsGone
+//	a direct message across a split        TestSituationDirectAcrossASplit; p2pchat TestDirectMessagesOutliveACut
 //	one ID on both sides of a split        TestSituationSameIDOnBothSides
 //	several processes on a machine         TestFourOnLoopback, TestTenAtTheSameInstant, TestMany
 //	no usable interface                    TestSituationLoopbackOnly, TestSituationNoInterface
-//	multicast filtered, on all hosts       TestSituationNoMulticast
+//	multicast filtered, on all hosts       TestSituationNoMulticast; from the start, with a seed: TestSituationSeed, which awaits the warning
+//	what a firewall shuts, and -check      TestSituationCheck; transport/lan TestCheckFindsTheHalfThatIsShut
 //	on one host, in either direction       TestDeaf, TestSituationMuteNewcomer
 //	several interfaces, bridges            TestSituationTwoInterfaces; transport/lan TestChoose
+//	IPv6 only                              TestSituationIPv6Only
+//	IPv4 only beside IPv6 only             TestSituationBothFamilies; transport/lan TestBothFamiliesAreOneGroup
 //	interface gone and back                TestSituationInterfaceGone, TestUnplugged
-//	sleep                                  TestSituationSleep, TestSituationAllSleep, TestFrozenCoordinator, TestFrozenFollower
+//	roaming                                TestSituationRoaming; transport/lan TestRoaming; p2pchat TestGroupLearnsANewEndpoint
+//	sleep                                  TestSituationSleep, which awaits the warning, TestSituationAllSleep, TestFrozenCoordinator, TestFrozenFollower
 //	one-way link                           TestOneWay
 //	flapping peer                          TestSituationFlapping; membership TestFlappingMemberHasToWait
-//	clocks differ                          p2pchat TestADayApart
+//	clocks differ                          p2pchat TestADayApart, TestClocksThatDiffer: no process has a time of day of its own
 //	slow program                           TestReaderStuck, TestReaderGone; p2pchat TestSlowReaderOfEventsIsTold
-//	slow or stuck peer                     TestSituationStuckMember
+//	slow or stuck peer                     TestSituationStuckMember; transport/lan TestStalledPeer*
 //	flood from one member                  TestSituationFlood; causal TestAFloodOfOrphansStarvesNobody
 //	disk full                              TestSituationDiskFull; causal/boltstore TestFull
 //	store locked                           TestSituationStoreLocked; causal/boltstore TestLocked
@@ -354,6 +365,7 @@ func TestSituationSleep(t *testing.T) {
 	rest[0].pass(asleep)
 	sleeper.Thaw()
 	g.whole(g.nodes)
+	require.Contains(t, sleeper.warned(from[sleeper], "woke"), "woke after")
 	for _, e := range sleeper.Since(from[sleeper]) {
 		require.NotEqual(t, "elect", e.Ev, "%s", e.Line)
 		if e.Ev == "peer" {
@@ -501,14 +513,10 @@ func TestSituationControlCharacters(t *testing.T) {
 	}
 }
 
-// stored is a group whose processes keep their history in a directory each.
+// stored starts a process that keeps its history in a directory.
 func (g *group) stored(dir string) *node {
 	g.t.Helper()
-	flags := g.flags
-	g.flags = append(slices.Clone(flags), "-data", dir)
-	n := g.start(nil)
-	g.flags = flags
-	return n
+	return g.startWith(nil, "-data", dir)
 }
 
 // TestSituationStoreLocked starts a second process on a data directory that is
@@ -603,13 +611,7 @@ func TestSituationCopiedDataDirectory(t *testing.T) {
 	g.join(net.Host(1))
 	g.join(net.Host(2))
 	dir := t.TempDir()
-	flags := g.flags
-	with := func(host int, dir string) *node {
-		g.flags = append(slices.Clone(flags), "-data", dir)
-		n := g.join(net.Host(host))
-		g.flags = flags
-		return n
-	}
+	with := func(host int, dir string) *node { return g.joinWith(net.Host(host), "-data", dir) }
 	first := with(3, dir)
 	g.say([]*node{first}, 3)
 	g.converge(g.nodes, nil)
