@@ -23,9 +23,7 @@ func reasons(t *testing.T, glob, pattern string) (out []string) {
 		text, err := os.ReadFile(f)
 		require.NoError(t, err)
 		for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(string(text), -1) {
-			for _, name := range regexp.MustCompile(`[a-z_]+`).FindAllString(m[1], -1) {
-				out = append(out, name)
-			}
+			out = append(out, regexp.MustCompile(`[a-z_]+`).FindAllString(m[1], -1)...)
 		}
 	}
 	require.NotEmpty(t, out, "%s: %s", glob, pattern)

@@ -87,7 +87,7 @@ func TestOpenNodesTellSealedOnes(t *testing.T) {
 
 // search starts a node, which looks for a group, and feeds it what at says
 // until it has a view or gives up.
-func search(t *testing.T, at func(c *Core, now time.Time, sent int)) (c *Core, err error, took time.Duration) {
+func search(t *testing.T, at func(c *Core, now time.Time, sent int)) (c *Core, took time.Duration, err error) {
 	c = newTestCore(t, 1)
 	start := time.Unix(1000, 0)
 	now := start
@@ -95,7 +95,7 @@ func search(t *testing.T, at func(c *Core, now time.Time, sent int)) (c *Core, e
 	for sent := 0; ; {
 		r := c.Ready()
 		if r.Err != nil || len(c.Group().View().Members) > 0 {
-			return c, r.Err, now.Sub(start)
+			return c, now.Sub(start), r.Err
 		}
 		for _, o := range r.Out {
 			if o.Group {
@@ -119,7 +119,7 @@ func reject(err error) func(*Core, time.Time, int) {
 func TestNewcomerBelievesThreeRefusals(t *testing.T) {
 	version := &transport.VersionError{Min: 2, Max: 2, OwnMin: 1, OwnMax: 1}
 	for _, want := range []error{wrongKey, &transport.AuthError{Sealed: true}, version} {
-		c, err, took := search(t, reject(want))
+		c, took, err := search(t, reject(want))
 		require.Equal(t, want, err)
 		require.Empty(t, c.Group().View().Members)
 		require.Less(t, took, 2*time.Second)
@@ -128,7 +128,7 @@ func TestNewcomerBelievesThreeRefusals(t *testing.T) {
 		require.Empty(t, c.Ready(), "it is over")
 	}
 	// A sealed node's notice, as an open one hears it.
-	_, err, _ := search(t, func(c *Core, now time.Time, _ int) {
+	_, _, err := search(t, func(c *Core, now time.Time, _ int) {
 		c.Handle(now, transport.Event{Kind: transport.Datagram, Peer: from(9, 9), Frame: (&transport.AuthError{OwnSealed: true}).Notice()})
 	})
 	require.Equal(t, &transport.AuthError{Sealed: true}, err)
@@ -136,7 +136,7 @@ func TestNewcomerBelievesThreeRefusals(t *testing.T) {
 
 func TestNewcomerDoesNotBelieveLess(t *testing.T) {
 	two := 0
-	c, err, _ := search(t, func(c *Core, now time.Time, _ int) {
+	c, _, err := search(t, func(c *Core, now time.Time, _ int) {
 		if two++; two <= believed-1 {
 			reject(wrongKey)(c, now, 0)
 		}
@@ -146,7 +146,7 @@ func TestNewcomerDoesNotBelieveLess(t *testing.T) {
 
 	// Three for different reasons, and any number for none.
 	each := []error{wrongKey, &transport.AuthError{Sealed: true}, &transport.VersionError{}, transport.ErrFull, nil, nil, nil, nil}
-	c, err, _ = search(t, func(c *Core, now time.Time, _ int) {
+	c, _, err = search(t, func(c *Core, now time.Time, _ int) {
 		if len(each) > 0 {
 			reject(each[0])(c, now, 0)
 			each = each[1:]
@@ -166,7 +166,7 @@ func TestRefusalsMoveNobodyElse(t *testing.T) {
 		Members: []membership.Member{{Key: key, Inc: 1, ID: 1, Addr: from(2, 2), Name: "ada"}, {Key: self, Inc: 1, ID: 2, Addr: testAddr, Name: "n"}},
 	}
 	welcome := ada.sign(encodeMembership(membership.Header{From: key, Inc: 1, View: v.ID}, membership.Welcome{View: v}, nil))
-	c, err, _ := search(t, func(c *Core, now time.Time, _ int) {
+	c, _, err := search(t, func(c *Core, now time.Time, _ int) {
 		for range 100 {
 			reject(wrongKey)(c, now, 0)
 		}
@@ -187,7 +187,7 @@ func TestRefusalsMoveNobodyElse(t *testing.T) {
 
 // Answers that get lost come in the end, as nobody founds a group meanwhile.
 func TestNewcomerWaitsForLostRefusals(t *testing.T) {
-	_, err, _ := search(t, func(c *Core, now time.Time, sent int) {
+	_, _, err := search(t, func(c *Core, now time.Time, sent int) {
 		if sent%2 == 0 {
 			reject(wrongKey)(c, now, sent)
 		}

@@ -94,8 +94,10 @@ func (s *Schema) parse(n *node, v any, at string) error {
 				n.properties, s.defs, ok = nil, parsed, ok && at == "#"
 			}
 		case "$ref":
-			n.ref, ok = v.(string)
-			n.ref, ok = strings.CutPrefix(n.ref, "#/$defs/")
+			var ref string
+			if ref, ok = v.(string); ok {
+				n.ref, ok = strings.CutPrefix(ref, "#/$defs/")
+			}
 		case "type":
 			if n.types, ok = words(v); !ok {
 				n.types, ok = words([]any{v})
