@@ -118,6 +118,9 @@ func newPipe(b *testing.B, factory func() transport.Transport) *pipe {
 		}
 	})))
 	require.NoError(b, p.to.Open(transport.HandlerFunc(func(e transport.Event) {
+		if e.Free != nil {
+			e.Free()
+		}
 		if e.Kind == transport.Frame && p.got.Add(1) == p.want {
 			p.done <- struct{}{}
 		}

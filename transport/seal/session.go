@@ -159,6 +159,7 @@ type inbound struct {
 
 	mu       sync.Mutex
 	n        uint64 // of the next frame; above 0 the peer has completed the handshake
+	nonce    [12]byte
 	bound    []byte
 	identity ed25519.PublicKey
 }
@@ -210,7 +211,8 @@ func (s *inbound) open(b []byte) (plain []byte, begins bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := binary.BigEndian.Uint64(b[numberAt:])
-	plain, err = s.aead.Open(b[frameHeader:frameHeader], gcmNonce(n), b[frameHeader:], b[:frameHeader])
+	copy(s.nonce[4:], b[numberAt:])
+	plain, err = s.aead.Open(b[frameHeader:frameHeader], s.nonce[:], b[frameHeader:], b[:frameHeader])
 	switch {
 	case err != nil:
 		return nil, false, errHandshake
