@@ -153,4 +153,56 @@
 //	Parts in a Pull              256, of at most 32 short hashes
 //	a checkpoint                 16 MiB: 104 bytes a writer, in parts of 12 KiB
 //	history                      2^32 - 1 blocks, all that are held in memory
+//
+// # Encoding
+//
+// Numbers of a fixed size are big-endian; a uvarint is that of Protocol Buffers, in
+// the shortest form. A block as it is stored and sent, which is called a frame:
+//
+//	form       1 byte: 0 with the payload, 1 with the payload's hash in its place
+//	signature  64 bytes: Ed25519 over "p2p causal signature 1", 00, and the block's hash
+//	length     2 bytes: of the body, 4,096 at most
+//	body       see below
+//	payload    the rest: the messages back to back, each after its length as a uvarint; or the
+//	           32 bytes of the payload's SHA-256
+//
+// The body:
+//
+//	version    1 byte: 1
+//	kind       1 byte: 1 messages, 2 merge, 3 genesis, 4 checkpoint
+//	writer     16 bytes
+//	n          uvarint: 1, 2, 3, … for each writer
+//	first      uvarint: number of its first message, from 1 for each writer
+//	count      uvarint: messages in it; none in a merge or checkpoint, any number in a genesis
+//	height     uvarint: 1 + the greatest height of the blocks that it follows
+//	wall       uvarint: milliseconds since 1970, below 2^48
+//	public     genesis only, 32 bytes: the author's Ed25519 key
+//	random     genesis only, 16 bytes
+//	continues  genesis only: 0, or 1 and a reference to the last block of the author's run before
+//	prev       all others, 32 bytes: hash of the writer's block n-1
+//	upto       checkpoint only, uvarint: a height, below its own
+//	commit     checkpoint only, 32 bytes: the commitment to all blocks up to it
+//	deps       1 byte: how many other heads it follows, 32 at most, then references, ascending
+//
+// A reference is writer (16 bytes), n (uvarint) and hash (32 bytes). Domain(s) is s, 00,
+// the length of the group's name in 4 bytes, and the name:
+//
+//	block's hash      SHA-256 of Domain("p2p causal block 1"), the payload's SHA-256, the body
+//	writer            first 16 bytes of the SHA-256 of Domain("p2p causal writer 1"), public, random
+//	commitment        SHA-256 of Domain("p2p causal base 1") and the encoded sum, see below
+//	Digest.Hash       first 16 bytes of the SHA-256 of the number of blocks and the sum of their
+//	                  hashes modulo 2^256, 8 and 32 bytes, both least byte first, and the hashes of the
+//	                  heads, ascending; zeros if there is no block
+//
+// What sums up the blocks up to a height is encoded as that height, the number of
+// blocks and that of messages, in 8 bytes each; the sum of the hashes, 32 bytes, least
+// byte first; the number of members that agreed, in 4 bytes, and their keys, 16 bytes
+// each, ascending; and the number of chain ends, in 4 bytes, and each of these, ascending:
+// writer (16), public key (32), n, first message after it, and wall, 8 bytes each, and
+// hash (32). The parts of a Base, put together, are the length of that in 4 bytes, the
+// sum, and for each vote two byte strings after their length in 2 bytes: the public and
+// random bytes of the voter's writer, or nothing if one of the ends tells them, and the
+// checkpoint block.
+//
+// testdata/vectors.json has blocks of every kind, a sum and a digest.
 package causal

@@ -127,4 +127,12 @@
 //	timing      membership.Default: heartbeat 500 ms, time-out 2 s
 //	elector     election.NewBully
 //	transport   lan.New(lan.Config{})
+//
+// # Wire
+//
+// The root of the module has the wire format. What a Node adds to it is what a
+// message of the history is made of: the length of its room's name as a uvarint, the
+// name, the same of its author's nick, and the data. What is not of this form is
+// given to readers as data without a room and a nick. A direct message is the data
+// alone. The keys of peers are their names in membership and causal.
 package p2pchat

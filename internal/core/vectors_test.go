@@ -10,7 +10,9 @@ import (
 	"net/netip"
 	"os"
 	"reflect"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -242,6 +244,83 @@ func taken(kind byte) bool {
 		return err != errKind
 	}
 	return kindOf(kind) != nil
+}
+
+// wireName is how the wire section of package p2p calls a type.
+func wireName(t reflect.Type) string {
+	switch {
+	case t == reflect.TypeFor[netip.AddrPort]():
+		return "endpoint"
+	case t == reflect.TypeFor[time.Duration]():
+		return "duration"
+	case t.Kind() == reflect.Array:
+		return fmt.Sprintf("%d bytes", t.Len())
+	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8:
+		return "bytes"
+	case t.Kind() == reflect.Slice:
+		return "list of " + wireName(t.Elem())
+	case t.Kind() == reflect.Struct:
+		return t.Name()
+	case t.Kind() == reflect.Bool:
+		return "bool"
+	case t.Kind() == reflect.String:
+		return "text"
+	}
+	return fmt.Sprintf("u%d", t.Bits())
+}
+
+// fieldsOf lists the fields of a struct as that section does.
+func fieldsOf(t reflect.Type) string {
+	var all []string
+	for i := range t.NumField() {
+		all = append(all, t.Field(i).Name+" "+wireName(t.Field(i).Type))
+	}
+	return strings.Join(all, ", ")
+}
+
+// The wire section of package p2p has a row for every kind, and for every struct
+// in it, with all its fields.
+func TestWireSection(t *testing.T) {
+	text, err := os.ReadFile("../../wire.go")
+	require.NoError(t, err)
+	var lines []string
+	for line := range strings.Lines(string(text)) {
+		lines = append(lines, strings.Join(strings.Fields(strings.TrimPrefix(line, "//")), " "))
+	}
+	row := func(name string, fields reflect.Type) {
+		want := strings.TrimSpace(name + " " + fieldsOf(fields))
+		require.Contains(t, lines, want)
+	}
+	structs := map[reflect.Type]bool{reflect.TypeFor[membership.Header](): true, reflect.TypeFor[sender](): true}
+	var look func(t reflect.Type)
+	look = func(t reflect.Type) {
+		for i := range t.NumField() {
+			f := t.Field(i).Type
+			if f.Kind() == reflect.Slice {
+				f = f.Elem()
+			}
+			if f.Kind() == reflect.Struct && f != reflect.TypeFor[netip.AddrPort]() && !structs[f] {
+				structs[f] = true
+				look(f)
+			}
+		}
+	}
+	look(reflect.TypeFor[membership.Header]())
+	for kind := range byte(0x80) {
+		if taken(kind) {
+			m := reflect.TypeOf(kindOf(kind)).Elem()
+			look(m)
+			if kind < wireElection || kind >= wireLog {
+				row(fmt.Sprintf("%02x %s", kind, nameOf(kind)), m)
+			} else {
+				require.Contains(t, lines, fmt.Sprintf("%02x %s", kind, nameOf(kind)))
+				row("Message", m)
+			}
+		}
+	}
+	for s := range structs {
+		row(s.Name(), s)
+	}
 }
 
 func nameOf(kind byte) string {

@@ -122,5 +122,54 @@
 // replayed on a new stream costs two operations on curve 25519. A peer that
 // connects and does not complete the handshake is hung up after five seconds.
 //
-// The format of all of this is in sender.go and session.go.
+// # Format
+//
+// Numbers are big-endian; "‖" joins bytes. The group is named "sealed:" and what
+// the inner transport says; that is the group in what follows, without a length or
+// an end. Of a key and a group come, with HKDF-SHA256:
+//
+//	salt       SHA-256("p2p seal 1 group" ‖ 00 ‖ group)
+//	secret     of a code its 16 bytes; of a passphrase PBKDF2-HMAC-SHA256 of it, with that salt,
+//	           Iterations rounds and 32 bytes
+//	prk        Extract(salt, secret)
+//	ID         the first 4 bytes of Expand(prk, "p2p seal 1 id", 32)
+//	psk        Expand(prk, "p2p seal 1 streams", 32)
+//	datagrams  Expand(prk, "p2p seal 1 datagrams", 32)
+//	sender     Expand(datagrams, "p2p seal 1 sender" ‖ 00 ‖ instance, 32), for each sender
+//
+// A code's 28 digits are base32 with Crockford's alphabet: 16 bytes, and 12 bits of
+// the SHA-256 of "p2p seal code", 00 and these.
+//
+// A datagram, sealed with AES-256-GCM and the sender's key:
+//
+//	offset  length  field
+//	0       1       80: a frame of the caller's; 81: the same, for one receiver; 82: challenge; 83: proof
+//	1       4       ID of the key
+//	5       16      instance of the sender
+//	21      6       number of the datagram, from 0
+//	27      6       random
+//	33              what is encrypted, with the 16 bytes of the tag
+//
+// The nonce is 21 to 33; all before 33 is the associated data. In an 81 the first 8
+// bytes that are encrypted are those of the receiver's instance. A challenge has 16
+// random bytes and the instance that is meant; a proof these 16 bytes, and the floor
+// in 8.
+//
+// On a stream:
+//
+//	84  hello   ID of the key (4), first message of the handshake: a public key (32),
+//	            the writer's instance (16), encrypted, tag (16)
+//	85  answer  session (8), second message of the handshake: a public key (32), the
+//	            reader's instance (16) and identity (0 or 96), encrypted, tag (16)
+//	86  frame   session (8), number (8), what is encrypted, tag (16)
+//
+// The prologue of the handshake is "p2p seal 1 stream", 00, the group, 00, and the
+// ID. A session is the first 8 bytes of the writer's public key. Its frames are
+// sealed with the first of the two keys that Noise's Split gives; their nonce is 4
+// zeros and the number, and the 17 bytes before what is encrypted are the associated
+// data. Frame 0 has the writer's identity, or nothing; frames of the caller's are
+// counted on from 1. An identity is an Ed25519 public key (32) and the signature (64)
+// of "p2p seal 1 reader" or "p2p seal 1 writer", 00, and the handshake's hash: for
+// the reader as it is before the payload of the second message, for the writer at the
+// end.
 package seal
