@@ -12,8 +12,8 @@ import (
 )
 
 // join starts a node on a network in memory.
-func join(ctx context.Context, net *memnet.Network, nick string) *p2pchat.Node {
-	node, err := p2pchat.New(p2pchat.WithName(nick), p2pchat.WithTransport(net.Host()))
+func join(ctx context.Context, net *memnet.Network, nick string, opts ...p2pchat.Option) *p2pchat.Node {
+	node, err := p2pchat.New(append(opts, p2pchat.WithName(nick), p2pchat.WithTransport(net.Host()))...)
 	if err != nil {
 		log.Fatal(err)
 	}

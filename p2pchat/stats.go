@@ -42,6 +42,7 @@ func (s Stats) String() string {
 func (n *Node) Stats() Stats {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.flushed() // what was sent counts
 	l := n.history.Stats()
 	s := Stats{
 		Pending: l.Pending, Messages: l.Messages, Blocks: l.Blocks, Bytes: l.Bytes,
