@@ -11,7 +11,17 @@
 //	transport/seal            encryption with a group's secret, for any transport
 //	transport/memnet          a network in memory that loses, delays and splits on demand
 //	transport/fault           any transport in bad weather: loss, delay, cuts, switched while running
+//	examples/hello            the smallest program
 //	examples/chat             people who chat, or programs, by a line protocol
+//	examples/replicatedmap    a map that is the same on every node
+//	examples/customelector    an election of one's own
+//	examples/electiononly     package election without the rest
+//	examples/metrics          what a node counts, on a page
+//	examples/bench            measures a group of processes
+//
+// Below are the defaults, failures and levels of security; then what whoever runs a
+// group needs (Operations), how the module compares to others, and the wire
+// format.
 //
 // membership, election, causal and transport import none of each other, and
 // each can be used alone. All but the transports are state machines without
