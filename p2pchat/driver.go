@@ -121,7 +121,7 @@ func (n *Node) pump(now time.Time, to netip.AddrPort) {
 				return
 			}
 		}
-		switch err := n.cfg.transport.Stream(to, frame); err {
+		switch err := n.stream(to, frame); err {
 		case nil:
 		case transport.ErrFull:
 			n.full[to] = frame // Writable follows
@@ -131,6 +131,15 @@ func (n *Node) pump(now time.Time, to netip.AddrPort) {
 		}
 		frame = nil
 	}
+}
+
+// stream passes a frame in parts to the transport. There is one part unless it
+// takes more.
+func (n *Node) stream(to netip.AddrPort, parts [][]byte) error {
+	if len(parts) == 1 {
+		return n.cfg.transport.Stream(to, parts[0])
+	}
+	return n.cfg.transport.(transport.Gatherer).StreamParts(to, parts)
 }
 
 // deadline is when the driver must run next.

@@ -41,8 +41,8 @@ type Node struct {
 	history  causal.Log
 	core     *core.Core // nil before Join
 	known    map[PeerID]Peer
-	beatAt   time.Time // when the coordinator was heard last
-	full     map[netip.AddrPort][]byte
+	beatAt   time.Time                   // when the coordinator was heard last
+	full     map[netip.AddrPort][][]byte // frames, in parts
 	stable   map[causal.WriterID]uint64
 	said     announced
 	drops    dropReport
@@ -86,7 +86,7 @@ func New(opts ...Option) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, history: history, key: key, id: peerID(key.Public().(ed25519.PublicKey)),
-		known: make(map[PeerID]Peer), full: make(map[netip.AddrPort][]byte),
+		known: make(map[PeerID]Peer), full: make(map[netip.AddrPort][][]byte),
 		stable: make(map[causal.WriterID]uint64), subs: make(map[*subscription]struct{}),
 		more: make(chan struct{}), changed: make(chan struct{}),
 		direct: direct{sending: make(map[uint64]chan core.DirectDone), more: make(chan struct{})},
@@ -193,6 +193,9 @@ func (n *Node) start() error {
 		return err
 	}
 	n.core = core.New(g, n.history, n.key, n.cfg.transport.Group())
+	if _, ok := n.cfg.transport.(transport.Gatherer); ok {
+		n.core.Gather()
+	}
 	n.timer = time.NewTimer(time.Hour)
 	n.driver.Go(n.drive)
 	if n.cfg.logger.Enabled(context.Background(), slog.LevelError) {

@@ -186,6 +186,14 @@ type Reporter interface {
 	Drops() map[string]uint64
 }
 
+// Gatherer is what a Transport implements besides, if it can take a frame in
+// parts, so that what the sender keeps anyway is not copied for it.
+type Gatherer interface {
+	// StreamParts is Stream for the frame that the parts make together. It must
+	// not be changed afterwards either, nor the list.
+	StreamParts(to netip.AddrPort, parts [][]byte) error
+}
+
 // Refuser is what a Transport implements besides, if it can tell a Stranger
 // why it is not understood.
 type Refuser interface {

@@ -41,7 +41,8 @@ type Core struct {
 	drops   map[string]uint64
 	refused refusals
 	gate    gate
-	over    bool       // Ready.Err was said
+	over    bool // Ready.Err was said
+	gather  bool
 	recent  [8]encoded // what went to one peer and may go to others
 	oldest  int        // of recent
 	out     Ready
@@ -52,7 +53,7 @@ type Core struct {
 type encoded struct {
 	m     *causal.Blocks
 	by    sender
-	frame []byte
+	parts [][]byte
 }
 
 // link is the stream to one endpoint.
@@ -392,8 +393,12 @@ func (c *Core) Deadline() time.Time {
 	return earlier(earlier(due, c.refused.due), earlier(c.dial, c.syncing))
 }
 
-// Next returns the next frame for an endpoint's stream, or nil.
-func (c *Core) Next(now time.Time, addr netip.AddrPort) []byte {
+// Gather says that the transport takes frames in parts: then Next makes frames
+// of many blocks of the log's own memory, and copies nothing.
+func (c *Core) Gather() { c.gather = true }
+
+// Next returns the next frame for an endpoint's stream, in parts, or nil.
+func (c *Core) Next(now time.Time, addr netip.AddrPort) [][]byte {
 	l := c.links[addr]
 	if l == nil {
 		return nil
@@ -402,7 +407,7 @@ func (c *Core) Next(now time.Time, addr netip.AddrPort) []byte {
 	if len(l.control) > 0 {
 		f := l.control[0]
 		l.control = l.control[1:]
-		return f
+		return [][]byte{f}
 	}
 	if !l.up || l.key == (membership.Key{}) {
 		return nil
@@ -410,13 +415,16 @@ func (c *Core) Next(now time.Time, addr netip.AddrPort) []byte {
 	// Log and direct messages take turns.
 	if l.turn = !l.turn; l.turn {
 		if f := c.nextDirect(l); f != nil {
-			return f
+			return [][]byte{f}
 		}
 	}
 	if m := c.log.Next(now, l.key); m != nil {
 		return c.encodeLog(m)
 	}
-	return c.nextDirect(l)
+	if f := c.nextDirect(l); f != nil {
+		return [][]byte{f}
+	}
+	return nil
 }
 
 func (c *Core) nextDirect(l *link) []byte {
@@ -424,8 +432,7 @@ func (c *Core) nextDirect(l *link) []byte {
 	if m == nil {
 		return nil
 	}
-	h := c.group.Header()
-	f := encodeDirect(sender{From: h.From, Inc: h.Inc}, m)
+	f := encodeDirect(c.sender(), m)
 	if signed(f[0]) {
 		f = c.signs.sign(f)
 	}
@@ -598,27 +605,38 @@ func (c *Core) redial(now time.Time) {
 		}
 		if !l.due.After(now) {
 			l.due = now.Add(redial)
-			l.control = append(l.control, c.encodeLog(c.log.Beat(now)))
+			l.control = append(l.control, encodeLog(c.sender(), c.log.Beat(now)))
 			c.pump(l)
 		}
 		c.dial = earlier(c.dial, l.due)
 	}
 }
 
-func (c *Core) encodeLog(m causal.Protocol) []byte {
+func (c *Core) sender() sender {
 	h := c.group.Header()
-	by := sender{From: h.From, Inc: h.Inc}
+	return sender{From: h.From, Inc: h.Inc}
+}
+
+func (c *Core) encodeLog(m causal.Protocol) [][]byte {
+	by := c.sender()
 	blocks, ok := m.(*causal.Blocks)
 	if !ok {
-		return encodeLog(by, m)
+		return c.encode(by, m)
 	}
 	for _, e := range c.recent {
 		if e.m == blocks && e.by == by {
-			return e.frame
+			return e.parts
 		}
 	}
-	e := encoded{m: blocks, by: by, frame: encodeLog(by, m)}
+	e := encoded{m: blocks, by: by, parts: c.encode(by, m)}
 	c.recent[c.oldest] = e
 	c.oldest = (c.oldest + 1) % len(c.recent)
-	return e.frame
+	return e.parts
+}
+
+func (c *Core) encode(by sender, m causal.Protocol) [][]byte {
+	if c.gather {
+		return encodeLogParts(by, m)
+	}
+	return [][]byte{encodeLog(by, m)}
 }

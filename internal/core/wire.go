@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 
 	"github.com/seed-885536be/p2p/causal"
@@ -96,28 +97,44 @@ func encodeElection(h membership.Header, m election.Message) []byte {
 }
 
 func encodeLog(s sender, m causal.Protocol) []byte {
+	return encodeLogInto(s, m, math.MaxInt)[0]
+}
+
+// wholePart is the size from which a block is a part of its own of a frame in
+// parts.
+const wholePart = 4 << 10
+
+func encodeLogParts(s sender, m causal.Protocol) [][]byte { return encodeLogInto(s, m, wholePart) }
+
+// encodeLogInto encodes a message in parts, of which each block of at least so
+// many bytes is one.
+func encodeLogInto(s sender, m causal.Protocol, whole int) [][]byte {
 	size := 64
 	switch m := m.(type) {
 	case *causal.Blocks:
-		size += framesSize(m.Frames)
+		size += framesSize(m.Frames, whole)
 	case *causal.Batch:
-		size += framesSize(m.Frames)
+		size += framesSize(m.Frames, whole)
 	default:
 		size = 512
 	}
-	f := append(make([]byte, 0, size), wireLog+byte(m.Kind()))
-	f = codec.Append(f, &s)
+	p := parts{buf: append(make([]byte, 0, size), wireLog+byte(m.Kind())), whole: whole}
+	p.buf = codec.Append(p.buf, &s)
 	// Blocks are written by hand, as the same bytes that the codec would make:
 	// they are almost all of the traffic.
 	switch m := m.(type) {
 	case *causal.Blocks:
-		return appendFrames(append(f, 0x91), m.Frames)
+		p.buf = append(p.buf, 0x91)
+		p.frames(m.Frames)
 	case *causal.Batch:
-		f = codec.Append(append(f, 0x93), m.Session)
-		f = appendFrames(f, m.Frames)
-		return codec.Append(f, m.More)
+		p.buf = codec.Append(append(p.buf, 0x93), m.Session)
+		p.frames(m.Frames)
+		p.buf = codec.Append(p.buf, m.More)
+	default:
+		p.buf = codec.Append(p.buf, m)
 	}
-	return codec.Append(f, m)
+	p.cut()
+	return p.done
 }
 
 func encodeDirect(s sender, m any) []byte {
@@ -137,35 +154,59 @@ func encodeDirect(s sender, m any) []byte {
 	return codec.Append(f, m)
 }
 
-func framesSize(frames [][]byte) int {
+// framesSize is the size of a list of blocks without those that are parts.
+func framesSize(frames [][]byte, whole int) int {
 	n := 8
 	for _, f := range frames {
-		n += len(f) + 5
+		if n += 5; len(f) < whole {
+			n += len(f)
+		}
 	}
 	return n
 }
 
-func appendFrames(dst []byte, frames [][]byte) []byte {
+// parts is a frame that is being made in parts.
+type parts struct {
+	done  [][]byte
+	buf   []byte // what follows those, from begin on
+	begin int
+	whole int // blocks of this size are parts
+}
+
+// cut ends a part.
+func (p *parts) cut() {
+	if p.begin < len(p.buf) {
+		p.done = append(p.done, p.buf[p.begin:len(p.buf):len(p.buf)])
+		p.begin = len(p.buf)
+	}
+}
+
+// frames appends a list of blocks.
+func (p *parts) frames(frames [][]byte) {
 	switch n := len(frames); {
 	case n < 16:
-		dst = append(dst, 0x90|byte(n))
+		p.buf = append(p.buf, 0x90|byte(n))
 	case n < 1<<16:
-		dst = binary.BigEndian.AppendUint16(append(dst, 0xdc), uint16(n))
+		p.buf = binary.BigEndian.AppendUint16(append(p.buf, 0xdc), uint16(n))
 	default:
-		dst = binary.BigEndian.AppendUint32(append(dst, 0xdd), uint32(n))
+		p.buf = binary.BigEndian.AppendUint32(append(p.buf, 0xdd), uint32(n))
 	}
 	for _, f := range frames {
 		switch n := len(f); {
 		case n < 1<<8:
-			dst = append(dst, 0xc4, byte(n))
+			p.buf = append(p.buf, 0xc4, byte(n))
 		case n < 1<<16:
-			dst = binary.BigEndian.AppendUint16(append(dst, 0xc5), uint16(n))
+			p.buf = binary.BigEndian.AppendUint16(append(p.buf, 0xc5), uint16(n))
 		default:
-			dst = binary.BigEndian.AppendUint32(append(dst, 0xc6), uint32(n))
+			p.buf = binary.BigEndian.AppendUint32(append(p.buf, 0xc6), uint32(n))
 		}
-		dst = append(dst, f...)
+		if len(f) < p.whole {
+			p.buf = append(p.buf, f...)
+			continue
+		}
+		p.cut()
+		p.done = append(p.done, f)
 	}
-	return dst
 }
 
 // Errors of decode.

@@ -1,9 +1,12 @@
 package core
 
 import (
+	"bytes"
 	"net/netip"
 	"reflect"
+	"slices"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -228,4 +231,23 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("two forms of one frame:\n% x\n% x", b, again)
 		}
 	})
+}
+
+// A frame in parts is the frame, and large blocks are not copied for it.
+func TestPartsMakeTheFrame(t *testing.T) {
+	small, large, least, most := []byte("small"), make([]byte, 60<<10), make([]byte, wholePart), make([]byte, wholePart-1)
+	by := sender{From: membership.Key{1}, Inc: 2}
+	for _, frames := range [][][]byte{nil, {small}, {large}, {small, small, large, large, small}, {least, most}} {
+		for _, m := range []causal.Protocol{&causal.Blocks{Frames: frames}, &causal.Batch{Session: 7, Frames: frames, More: true}, &causal.Beat{}} {
+			parts := encodeLogParts(by, m)
+			require.Equal(t, encodeLog(by, m), bytes.Join(parts, nil))
+			if m.Kind() == causal.KindBeat {
+				continue
+			}
+			for _, f := range frames {
+				same := func(p []byte) bool { return unsafe.SliceData(p) == unsafe.SliceData(f) }
+				require.Equal(t, len(f) >= wholePart, slices.ContainsFunc(parts, same), "%d bytes", len(f))
+			}
+		}
+	}
 }

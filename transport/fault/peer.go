@@ -1,6 +1,7 @@
 package fault
 
 import (
+	"bytes"
 	"errors"
 	"net/netip"
 	"time"
@@ -78,6 +79,11 @@ func (p *peer) tidy() {
 
 // Stream implements transport.Transport.
 func (t *Transport) Stream(to netip.AddrPort, frame []byte) error {
+	return t.StreamParts(to, [][]byte{frame})
+}
+
+// StreamParts implements transport.Gatherer.
+func (t *Transport) StreamParts(to netip.AddrPort, parts [][]byte) error {
 	to = unmap(to)
 	t.mu.Lock()
 	if err := t.usable(); err != nil {
@@ -87,14 +93,14 @@ func (t *Transport) Stream(to netip.AddrPort, frame []byte) error {
 	p := t.peer(to)
 	if len(p.held) > 0 || p.way&To != 0 || p.way != 0 && p.outer != up {
 		defer t.mu.Unlock()
-		return p.hold(frame)
+		return p.hold(bytes.Join(parts, nil))
 	}
 	begun := p.outer == none
 	if begun {
 		p.inner, p.outer = dialing, dialing
 	}
 	t.mu.Unlock()
-	err := t.inner.Stream(to, frame)
+	err := t.pass(to, parts)
 	if err != nil && err != transport.ErrFull && begun {
 		t.mu.Lock()
 		defer t.mu.Unlock()
@@ -104,6 +110,17 @@ func (t *Transport) Stream(to netip.AddrPort, frame []byte) error {
 		}
 	}
 	return err
+}
+
+// pass sends a frame.
+func (t *Transport) pass(to netip.AddrPort, parts [][]byte) error {
+	if len(parts) == 1 {
+		return t.inner.Stream(to, parts[0])
+	}
+	if g, ok := t.inner.(transport.Gatherer); ok {
+		return g.StreamParts(to, parts)
+	}
+	return t.inner.Stream(to, bytes.Join(parts, nil))
 }
 
 // hold takes a frame that cannot be sent now.

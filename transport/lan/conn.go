@@ -336,9 +336,11 @@ func (c *conn) frames(f func(frame []byte, free func())) error {
 	}
 }
 
-// outgoing is a frame in a queue: its bytes, or what makes them.
+// outgoing is a frame in a queue: its bytes, in parts or not, or what makes
+// them.
 type outgoing struct {
-	frame []byte
+	frame []byte   // or the first part
+	rest  [][]byte // the other parts
 	later transport.Encoder
 }
 
@@ -346,7 +348,29 @@ func (o outgoing) size() int {
 	if o.later != nil {
 		return o.later.Size()
 	}
-	return len(o.frame)
+	return total(o.frame, o.rest)
+}
+
+// total is the size of a frame in parts.
+func total(first []byte, rest [][]byte) int {
+	size := len(first)
+	for _, p := range rest {
+		size += len(p)
+	}
+	return size
+}
+
+// copied is how much of it is copied, if it exists.
+func (o outgoing) copied() (size int) {
+	if len(o.frame) <= smallPart {
+		size = len(o.frame)
+	}
+	for _, p := range o.rest {
+		if len(p) <= smallPart {
+			size += len(p)
+		}
+	}
+	return size
 }
 
 // writer writes frames to a connection in batches.
@@ -360,7 +384,7 @@ type writer struct {
 // exist yet is made there; what is large is written from where it is.
 const (
 	batchBytes = 256 << 10
-	smallFrame = 2 << 10
+	smallPart  = 2 << 10
 	copyBytes  = 64 << 10
 )
 
@@ -373,8 +397,8 @@ func (w *writer) take(queue *[]outgoing) (cost int) {
 	size, copied, made, n := 0, 0, 0, 0
 	for _, o := range *queue {
 		length, need := o.size(), lengthSize
-		if o.later == nil && length <= smallFrame {
-			need += length
+		if o.later == nil {
+			need += o.copied()
 		}
 		if n > 0 && (size+length > batchBytes || copied+need > copyBytes) {
 			break
@@ -404,17 +428,23 @@ func (w *writer) write(c *conn) error {
 	*memory = slices.Grow(*memory, max(w.need, copyBytes))
 	all, begin := *memory, 0
 	bufs := w.bufs[:0]
+	put := func(part []byte) {
+		if len(part) <= smallPart {
+			all = append(all, part...)
+			return
+		}
+		bufs = append(bufs, all[begin:], part)
+		begin = len(all)
+	}
 	for _, o := range w.batch {
-		length := o.size()
-		all = binary.BigEndian.AppendUint32(all, uint32(length))
-		switch {
-		case o.later != nil:
+		all = binary.BigEndian.AppendUint32(all, uint32(o.size()))
+		if o.later != nil {
 			all = o.later.AppendTo(all)
-		case length <= smallFrame:
-			all = append(all, o.frame...)
-		default:
-			bufs = append(bufs, all[begin:], o.frame)
-			begin = len(all)
+			continue
+		}
+		put(o.frame)
+		for _, p := range o.rest {
+			put(p)
 		}
 	}
 	if begin < len(all) {

@@ -21,6 +21,7 @@ var (
 	_ transport.Reporter  = (*Transport)(nil)
 	_ transport.Refuser   = (*Transport)(nil)
 	_ transport.Deferrer  = (*Transport)(nil)
+	_ transport.Gatherer  = (*Transport)(nil)
 	_ transport.Warner    = (*Transport)(nil)
 )
 

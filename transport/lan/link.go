@@ -50,6 +50,14 @@ func (t *Transport) Stream(to netip.AddrPort, frame []byte) error {
 	return t.stream(to, outgoing{frame: frame})
 }
 
+// StreamParts implements transport.Gatherer.
+func (t *Transport) StreamParts(to netip.AddrPort, parts [][]byte) error {
+	if len(parts) == 0 {
+		return t.Stream(to, nil)
+	}
+	return t.stream(to, outgoing{frame: parts[0], rest: parts[1:]})
+}
+
 // StreamLater implements transport.Deferrer.
 func (t *Transport) StreamLater(to netip.AddrPort, f transport.Encoder) error {
 	return t.stream(to, outgoing{later: f})
