@@ -19,6 +19,7 @@ var soon = Compaction{Age: 5 * time.Second, Away: time.Second, Blocks: 8}
 // compacting starts n logs that compact soon; those in keep hold on to all.
 func compacting(t require.TestingT, n int, seed uint64, keep ...int) *group {
 	g := newGroup(t, 0, seed)
+	g.ranged = seed%2 == 0
 	g.setup = func(n *node, c *Config) {
 		c.Compaction = soon
 		c.Compaction.Keep = slices.Contains(keep, n.i)

@@ -173,6 +173,7 @@ func TestI16NilAndEmptyMessages(t *testing.T) {
 	before := fingerprint(a)
 	for _, m := range []Protocol{
 		nil, (*Blocks)(nil), (*Beat)(nil), (*Pull)(nil), (*Credit)(nil), (*Batch)(nil), (*Want)(nil), (*Fork)(nil), (*Ack)(nil),
+		(*Base)(nil), (*Ranges)(nil), (*Diffs)(nil), &Base{}, &Ranges{}, &Diffs{}, &Pull{Ranged: true, Parts: []Part{{To: endless}}},
 		&Blocks{}, &Blocks{Frames: [][]byte{nil, {}}}, &Batch{}, &Want{}, &Fork{}, &Ack{}, &Credit{}, &Beat{},
 		&Want{Spans: []Span{{From: 0, To: 1<<64 - 1}}}, &Pull{Credit: 1<<32 - 1, Tips: []Tip{{N: 1<<64 - 1}}},
 	} {
