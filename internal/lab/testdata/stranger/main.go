@@ -32,7 +32,7 @@ import (
 // headerSize is that of transport/lan; the instance and number of a datagram
 // are in it from instanceAt to instanceEnd.
 const (
-	headerSize  = 32
+	headerSize  = 44
 	instanceAt  = 16
 	instanceEnd = 28
 )
