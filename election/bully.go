@@ -64,7 +64,7 @@ func (b *bully) Step(now time.Time, m Message, live bool) {
 			b.postponed++
 			b.rest(now)
 		}
-	case m.Kind == KindElection, m.Kind == KindOK && higher && b.state == bullyContend:
+	case m.Kind == KindElection, m.Kind == KindAnswer && higher && b.state == bullyContend:
 		b.wait(now)
 	}
 }
@@ -97,11 +97,11 @@ func (b *bully) Cancel() {
 // for everybody hears the same ELECTION; and who is about to contend answers
 // only once, for its own ELECTION tells the others.
 func (b *bully) answer(from int) {
-	if b.pos >= b.timing.OKRanks || b.state == bullyStagger && b.answered {
+	if b.pos >= b.timing.AnswerRanks || b.state == bullyStagger && b.answered {
 		return
 	}
 	b.answered = true
-	b.send(from, Message{Kind: KindOK})
+	b.send(from, Message{Kind: KindAnswer})
 }
 
 func (b *bully) contend(now time.Time) {

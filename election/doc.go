@@ -76,9 +76,9 @@
 //	B5   Contend, Wait     Begin with the same base                nothing
 //	B6   any               a message while live, or of another     nothing
 //	                       base, member or incarnation
-//	B7   Contend           ELECTION from a lower candidate         ANSWER to it if position < OKRanks
-//	B8   Wait              ELECTION from a lower candidate         ANSWER to it if position < OKRanks
-//	B9   Stagger           ELECTION from a lower candidate         ANSWER to it if position < OKRanks, but to the first only
+//	B7   Contend           ELECTION from a lower candidate         ANSWER to it if position < AnswerRanks
+//	B8   Wait              ELECTION from a lower candidate         ANSWER to it if position < AnswerRanks
+//	B9   Stagger           ELECTION from a lower candidate         ANSWER to it if position < AnswerRanks, but to the first only
 //	B10  Wait              ELECTION from a higher candidate        timer starts again, at most 3 times
 //	B11  Stagger, Contend  ELECTION from a higher candidate        Wait; timer = TCoord + random part of RTO
 //	B12  Contend           ANSWER from a higher candidate          Wait; timer = TCoord + random part of RTO
@@ -149,12 +149,12 @@
 //
 // # Defaults
 //
-//	RTO      200 ms   replaced by Round.RTO if that is set
-//	HopRTO   RTO/5    40 ms
-//	Stagger  RTO/8    25 ms
-//	TCoord   10 RTO   2 s
-//	Tries    5        so a candidate that nobody answers wins after 1 s
-//	OKRanks  3
+//	RTO          200 ms   replaced by Round.RTO if that is set
+//	HopRTO       RTO/5    40 ms
+//	Stagger      RTO/8    25 ms
+//	TCoord       10 RTO   2 s
+//	Tries        5        so a candidate that nobody answers wins after 1 s
+//	AnswerRanks  3
 //
 // # References
 //

@@ -125,7 +125,7 @@ type Kind uint8
 // The kinds of Message.
 const (
 	KindElection    Kind = 1 // "I am a candidate" (Bully), or the notice that a round began (Ring)
-	KindOK          Kind = 2 // Bully: the ANSWER "a higher one is alive"
+	KindAnswer      Kind = 2 // Bully: the ANSWER "a higher one is alive"
 	KindToken       Kind = 3 // Ring: the candidacy that travels
 	KindTokenAck    Kind = 4 // Ring: a token arrived, or is refused
 	KindRingProbe   Kind = 5 // Ring: "are you there?", to look ahead over dead successors
@@ -137,7 +137,7 @@ func (k Kind) String() string {
 	switch k {
 	case KindElection:
 		return "ELECTION"
-	case KindOK:
+	case KindAnswer:
 		return "ANSWER"
 	case KindToken:
 		return "TOKEN"
@@ -188,12 +188,12 @@ func (m Message) Candidate() Key {
 // means its default; a default that is a multiple of RTO follows Round.RTO
 // where the round has one.
 type Timing struct {
-	RTO     time.Duration // an answer is overdue after this; 200 ms
-	HopRTO  time.Duration // a ring neighbour's acknowledgement is overdue after this; RTO/5
-	Stagger time.Duration // invited candidates wait this times their position, at most 16 times; RTO/8
-	TCoord  time.Duration // an outranked candidate waits this for an announcement; 10 RTO
-	Tries   int           // how often a candidate sends ELECTION before, unanswered, it has won; 5
-	OKRanks int           // only so many of the highest ranks answer ELECTION with ANSWER; 3
+	RTO         time.Duration // an answer is overdue after this; 200 ms
+	HopRTO      time.Duration // a ring neighbour's acknowledgement is overdue after this; RTO/5
+	Stagger     time.Duration // invited candidates wait this times their position, at most 16 times; RTO/8
+	TCoord      time.Duration // an outranked candidate waits this for an announcement; 10 RTO
+	Tries       int           // how often a candidate sends ELECTION before, unanswered, it has won; 5
+	AnswerRanks int           // only so many of the highest ranks answer ELECTION with ANSWER; 3
 }
 
 // WithDefaults returns t with each zero field set to its default.
@@ -213,8 +213,8 @@ func (t Timing) WithDefaults() Timing {
 	if t.Tries <= 0 {
 		t.Tries = 5
 	}
-	if t.OKRanks <= 0 {
-		t.OKRanks = 3
+	if t.AnswerRanks <= 0 {
+		t.AnswerRanks = 3
 	}
 	return t
 }

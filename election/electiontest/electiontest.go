@@ -245,7 +245,7 @@ func messages(r election.Round) (out []election.Message) {
 				continue
 			}
 			m := election.Message{Kind: k, From: from.Key, Inc: from.Inc, Base: r.Base}
-			if k == election.KindElection || k == election.KindOK {
+			if k == election.KindElection || k == election.KindAnswer {
 				out = append(out, m)
 				continue
 			}

@@ -64,7 +64,7 @@ var mutants = []struct {
 
 	// Bully.
 	{"bully: no timer after an answer", "election/bully.go", "b.timer = now.Add(b.timing.TCoord + b.jitter(b.timing.RTO))", "b.timer = now.Add(24 * time.Hour)"},
-	{"bully: lower candidates are not answered", "election/bully.go", "b.send(from, Message{Kind: KindOK})", ""},
+	{"bully: lower candidates are not answered", "election/bully.go", "b.send(from, Message{Kind: KindAnswer})", ""},
 	{"bully: a candidacy is announced once", "election/bully.go", "case b.tries < b.timing.Tries,", "case b.tries < 1,"},
 
 	// Ring.
