@@ -365,9 +365,9 @@ func (h *hasher) block(payload Hash, body []byte) Hash {
 // signed is what is signed of a block.
 func signed(h Hash) []byte { return append([]byte(signPrefix), h[:]...) }
 
-// Strip returns a frame without its messages. One that has none, or that is no
+// strip returns a frame without its messages. One that has none, or that is no
 // frame, is returned as it is.
-func Strip(b []byte) []byte {
+func strip(b []byte) []byte {
 	if len(b) < frameHead || b[0] != formWhole {
 		return b
 	}

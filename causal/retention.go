@@ -183,7 +183,7 @@ func (m *Memory) droppable(b *block) bool {
 // it is called for, so that the piece of the arena where it was can be freed.
 func (m *Memory) drop(i uint32) {
 	b := m.blocks.at(i)
-	raw := Strip(m.raw(i))
+	raw := strip(m.raw(i))
 	if raw[0] == formHollow && b.flags&flagHollow == 0 {
 		m.bytes -= uint64(b.size - b.data)
 		m.kept.freed += int(b.size - b.data)
@@ -208,7 +208,7 @@ func (m *Memory) tellStore(all bool) {
 		!all && r.done-r.told < storeBlocks && r.freed < storeBytes {
 		return
 	}
-	if err := m.store.DropPayloads(m.first+uint64(r.done), Strip); err != nil {
+	if err := m.store.DropPayloads(m.first+uint64(r.done), strip); err != nil {
 		m.out.Err = err
 		m.broken = true
 		return

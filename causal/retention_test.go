@@ -471,9 +471,9 @@ func TestStripLeavesWhatIsNoBlock(t *testing.T) {
 	raw, a := f.block(body{}, "first")
 	merge, _ := f.block(a.after())
 	for _, b := range [][]byte{nil, {}, {0}, {1}, merge, hollow(raw), raw[:frameHead], raw[:frameHead+5]} {
-		require.Equal(t, b, Strip(b))
+		require.Equal(t, b, strip(b))
 	}
-	require.Equal(t, hollow(raw), Strip(raw))
+	require.Equal(t, hollow(raw), strip(raw))
 	for range 2000 {
 		b := slices.Clone(raw[:rng.IntN(len(raw)+1)])
 		for range rng.IntN(4) {
@@ -481,6 +481,6 @@ func TestStripLeavesWhatIsNoBlock(t *testing.T) {
 				b[rng.IntN(len(b))] = byte(rng.Uint32())
 			}
 		}
-		require.LessOrEqual(t, len(Strip(b)), len(b)+32)
+		require.LessOrEqual(t, len(strip(b)), len(b)+32)
 	}
 }
