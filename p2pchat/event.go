@@ -14,10 +14,10 @@ type JoinEvent struct {
 	// "sync" (taking over the history), "ready" (member, and up to date),
 	// "first" (founded a new group) or "failed".
 	Phase       string
-	Try         int  // for "probe", from 1
-	Coordinator Peer // for "assigned", "ready" and "first"
-	Term        uint64
-	Err         error // for "failed"
+	Try         int    // for "probe", from 1
+	Coordinator Peer   // for "assigned", "ready" and "first"
+	Term        uint64 // the coordinator's
+	Err         error  // for "failed"
 }
 
 // Cause is why a view was made, or a coordinator changed.
@@ -40,8 +40,8 @@ const (
 type ViewEvent struct {
 	View   View
 	Cause  Cause
-	Joined []Peer
-	Left   []Departure
+	Joined []Peer      // who was not in the view before, for the first view all
+	Left   []Departure // who was, and is not in this one
 	// Renumbered are members, as they are now, whose ID changed in a merge.
 	Renumbered []Peer
 }
@@ -63,9 +63,9 @@ type CoordinatorEvent struct {
 // PeerEvent says what is known of a peer's health, when it changes.
 type PeerEvent struct {
 	Peer   Peer
-	State  string // "up", "suspect", "left" or "dead"
-	Why    string // such as "silent", "refused", "joined"
-	Silent time.Duration
+	State  string        // "up", "suspect", "left" or "dead"
+	Why    string        // such as "silent", "refused", "joined"
+	Silent time.Duration // how long nothing had been heard of it
 }
 
 // HeartbeatEvent says that the coordinator's heartbeat was sent, or heard.
@@ -73,7 +73,7 @@ type HeartbeatEvent struct {
 	From   Peer
 	Term   uint64
 	Number uint64 // of the view
-	Sent   bool
+	Sent   bool   // by this node, the coordinator
 }
 
 // ElectionEvent is one step of an election.
@@ -98,7 +98,7 @@ type StableEvent struct {
 // DigestEvent says that the own digest changed, or how many members share it.
 type DigestEvent struct {
 	Digest   Digest
-	Same, Of int
+	Same, Of int // as in Status
 }
 
 // ConvergedEvent says that all members of the view hold the same history.
@@ -117,8 +117,8 @@ type NickEvent struct {
 // kept, and histories converge all the same.
 type ForkEvent struct {
 	Author Peer
-	Writer [16]byte
-	N      uint64
+	Writer [16]byte // the run of the author's log
+	N      uint64   // number of the two blocks
 }
 
 // WarningEvent says that something may need a person. Codes of the network are
@@ -128,16 +128,19 @@ type WarningEvent struct {
 	// reason, which Text names), "evicted" (the group went on without this node,
 	// which joins again), "woke" (the process or its host stood still),
 	// "clock_skew" (an author's clock differs by over a minute; once for each),
-	// "store" (the data directory failed), or a code of the transport's, such as
-	// "no_multicast".
+	// "store" (the data directory failed), "displaced" (the group had given up
+	// waiting for messages that this node held; see WithCompaction), or a code of
+	// the transport's, such as "no_multicast".
 	Code  string
 	Text  string // for a person
-	Count uint64
+	Count uint64 // packets if "dropped", since the last warning for the reason; messages if "displaced"; else 1
 }
 
 // LaggedEvent says that the reader of Events was so slow that events were
 // dropped before it. Messages are never dropped.
-type LaggedEvent struct{ Dropped uint64 }
+type LaggedEvent struct {
+	Dropped uint64 // events
+}
 
 func (*JoinEvent) event()        {}
 func (*ViewEvent) event()        {}

@@ -8,22 +8,22 @@ import (
 
 // Stats counts what a Node did. All but the first group only grow.
 type Stats struct {
-	Members  int    `json:"members"`
-	Term     uint64 `json:"term"`
-	View     uint64 `json:"view"`
-	Links    int    `json:"links"`   // streams that are open
-	Waiting  int    `json:"waiting"` // direct messages to be acknowledged
-	Unread   int    `json:"unread"`  // direct messages that the program has not read
-	Pending  int    `json:"pending"` // blocks that wait for what they answer
-	Messages uint64 `json:"messages"`
-	Blocks   uint64 `json:"blocks"`
-	Bytes    uint64 `json:"bytes"` // of payload in the history
+	Members  int    `json:"members"`  // of the view, this node included
+	Term     uint64 `json:"term"`     // of the view
+	View     uint64 `json:"view"`     // its number
+	Links    int    `json:"links"`    // streams that are open
+	Waiting  int    `json:"waiting"`  // direct messages to be acknowledged
+	Unread   int    `json:"unread"`   // direct messages that the program has not read
+	Pending  int    `json:"pending"`  // blocks that wait for what they answer
+	Messages uint64 `json:"messages"` // in the history
+	Blocks   uint64 `json:"blocks"`   // in the history
+	Bytes    uint64 `json:"bytes"`    // of payload in the history
 
-	Heartbeats uint64            `json:"heartbeats"` // sent, as the coordinator
-	Suspicions uint64            `json:"suspicions"` // of the coordinator
-	Elections  uint64            `json:"elections"`  // begun here
-	Evictions  uint64            `json:"evictions"`  // by this node
-	ViewsMade  uint64            `json:"views_made"`
+	Heartbeats uint64            `json:"heartbeats"`  // sent, as the coordinator
+	Suspicions uint64            `json:"suspicions"`  // of the coordinator
+	Elections  uint64            `json:"elections"`   // begun here
+	Evictions  uint64            `json:"evictions"`   // by this node
+	ViewsMade  uint64            `json:"views_made"`  // by this node, as the coordinator
 	ViewsTaken uint64            `json:"views_taken"` // made by others
 	Pulls      uint64            `json:"pulls"`       // syncs asked for
 	Served     uint64            `json:"served"`      // bytes of history sent to syncs

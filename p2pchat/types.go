@@ -46,10 +46,10 @@ func (d Digest) String() string { return hex.EncodeToString(d.Hash[:]) }
 
 // Peer is a participant.
 type Peer struct {
-	ID   uint32 // assigned by the coordinator, unique in a view; 0 if unknown
-	Key  PeerID
-	Nick string // free text; may collide, and may contain anything
-	Addr netip.AddrPort
+	ID   uint32         // assigned by the coordinator, unique in a view; 0 if unknown
+	Key  PeerID         // the same at every node, and in every run with the same data directory
+	Nick string         // free text; may collide, and may contain anything
+	Addr netip.AddrPort // its endpoint; zero if unknown
 }
 
 // String is the nick and the ID, as in "ada#3". The nick is shown as it is: a
@@ -60,7 +60,7 @@ func (p Peer) String() string { return p.Nick + "#" + strconv.FormatUint(uint64(
 type View struct {
 	Term        uint64 // counts coordinatorships; only grows
 	Number      uint64 // counts views along the group's life
-	Coordinator Peer
+	Coordinator Peer   // one of the Members
 	Members     []Peer // ascending by ID
 }
 
@@ -86,17 +86,18 @@ func (v View) Find(k PeerID) (Peer, bool) {
 
 // Message is one entry of the history.
 type Message struct {
-	ID MessageID
+	ID MessageID // the same on every node
 	// From is the author: its key is proven, its nick is as it was when it
 	// wrote, and its ID is the one it has, or had last as far as is known here.
 	From Peer
-	Room string
+	Room string // that it was sent to
 	Data []byte // must not be changed
 	// Dropped says that only the message's place is known: what it said was
 	// dropped by WithRetention, here or on the node that this one took it over
 	// from. Room, Data and the author's nick are empty.
 	Dropped bool
-	Sent    time.Time
+	// Sent is when, by the author's clock: nobody can check it.
+	Sent time.Time
 	// Index is the place in the order of delivery on this node, from 0:
 	// causal, and never changed. Messages from the next index resume there.
 	Index uint64
@@ -108,7 +109,7 @@ type Message struct {
 	// Backlog says that the message is older than this node's membership, or
 	// was caught up on from another's stock.
 	Backlog bool
-	Own     bool
+	Own     bool // this peer is the author, in this run or one before
 }
 
 // Phase is where a Node is in its life.
@@ -138,10 +139,10 @@ func (p Phase) String() string {
 // Status is a snapshot of a Node.
 type Status struct {
 	Phase     Phase
-	Self      Peer
+	Self      Peer          // this node; its ID is 0 before it is a member
 	View      View          // its Members are nil before the first
 	Heartbeat time.Duration // since the coordinator was heard last; 0 at the coordinator
-	Digest    Digest
+	Digest    Digest        // of the history that this node holds
 	// Same of Of members, this one included, said last that they hold the same
 	// history as this node.
 	Same, Of int
@@ -152,11 +153,11 @@ type Status struct {
 	// are well, with what it knows: at the coordinator any member, elsewhere the
 	// coordinator alone.
 	Suspects   []PeerEvent
-	Algorithm  string // of the election
-	Group      string // the address that newcomers must know, if the transport has one
-	Sealed     bool   // encrypted and authenticated
-	LocalOnly  bool   // no network but this machine
-	Interfaces []transport.Interface
+	Algorithm  string                // of the election
+	Group      string                // the address that newcomers must know, if the transport has one
+	Sealed     bool                  // encrypted and authenticated
+	LocalOnly  bool                  // no network but this machine
+	Interfaces []transport.Interface // nil before Join, and if the transport does not tell
 	// Drops counts what was refused, by reason.
 	Drops map[string]uint64
 }

@@ -171,10 +171,10 @@ func (c Cause) String() string {
 
 // Interface is what a Transport says of one network interface.
 type Interface struct {
-	Name string
-	Addr netip.Addr
-	Used bool
-	Why  string // why it is not used, or what is particular about its use
+	Name string     // the system's
+	Addr netip.Addr // its first address of use here
+	Used bool       // packets to the group leave and come through it
+	Why  string     // why it is not used, or what is particular about its use
 }
 
 // Reporter is what a Transport may implement besides, to be asked about its

@@ -2,6 +2,12 @@
 // membership.Membership. It runs groups of machines in virtual time over a
 // network of its own, with a trivial elector, and checks what any of them must
 // promise whatever its protocol.
+//
+//	func TestMembership(t *testing.T) {
+//		membershiptest.Run(t, func(self membership.Member, timing membership.Timing, rng *rand.Rand) membership.Membership {
+//			return mine.New(self, timing, rng)
+//		})
+//	}
 package membershiptest
 
 import (
