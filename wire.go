@@ -38,7 +38,7 @@
 //
 // The first byte is the kind: the number of the message, and the base of its
 // package, 00 for membership, 30 for election, 40 for causal, and 60 for direct
-// messages. A transport that seals has those from 80 on; see transport.Notice.
+// messages. A transport that seals has those from 80 on; see transport.FirstSealed.
 //
 //	kind      what follows                                   travels by
 //	01 to 16  Header, message, after 03 and 04 a Beat or     datagram, to the group or one node; by

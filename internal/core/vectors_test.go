@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -289,7 +290,7 @@ func TestWireSection(t *testing.T) {
 	}
 	row := func(name string, fields reflect.Type) {
 		want := strings.TrimSpace(name + " " + fieldsOf(fields))
-		require.Contains(t, lines, want)
+		require.True(t, slices.Contains(lines, want), "wire.go has no row %q", want)
 	}
 	structs := map[reflect.Type]bool{reflect.TypeFor[membership.Header](): true, reflect.TypeFor[sender](): true}
 	var look func(t reflect.Type)
@@ -313,7 +314,8 @@ func TestWireSection(t *testing.T) {
 			if kind < wireElection || kind >= wireLog {
 				row(fmt.Sprintf("%02x %s", kind, nameOf(kind)), m)
 			} else {
-				require.Contains(t, lines, fmt.Sprintf("%02x %s", kind, nameOf(kind)))
+				want := fmt.Sprintf("%02x %s", kind, nameOf(kind))
+				require.True(t, slices.Contains(lines, want), "wire.go has no row %q", want)
 				row("Message", m)
 			}
 		}
