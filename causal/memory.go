@@ -23,7 +23,7 @@ const (
 	// flushDelay is how long a message waits for others to share its block.
 	flushDelay = time.Millisecond
 	// sendBytes bounds Blocks, batchBytes Batch, unless a single block is larger.
-	sendBytes  = 128 << 10
+	sendBytes  = 256 << 10
 	batchBytes = 256 << 10
 )
 
@@ -80,6 +80,7 @@ type Memory struct {
 	openUntil time.Time // when it is closed at the latest
 	mine      []uint32  // own blocks of this run
 	sent      [8]cached // Blocks made for others, to be used again
+	oldest    int       // of sent
 
 	// Who is there.
 	peers   map[Key]*peer

@@ -324,8 +324,13 @@ type cached struct {
 
 // live returns the next own blocks for a peer.
 func (m *Memory) live(p *peer) *Blocks {
-	c := &m.sent[p.cursor%len(m.sent)]
-	if c.msg == nil || c.from != p.cursor || c.to < len(m.mine) && m.room(c) {
+	i := slices.IndexFunc(m.sent[:], func(c cached) bool { return c.msg != nil && c.from == p.cursor })
+	if i < 0 {
+		i, m.oldest = m.oldest, (m.oldest+1)%len(m.sent)
+		m.sent[i] = cached{}
+	}
+	c := &m.sent[i]
+	if c.msg == nil || c.to < len(m.mine) && m.room(c) {
 		*c = cached{from: p.cursor, to: p.cursor, msg: new(Blocks)}
 		for size := 0; c.to < len(m.mine); c.to++ {
 			raw := m.raw(m.mine[c.to])

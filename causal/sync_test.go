@@ -389,7 +389,7 @@ func TestPeersAtOnePlaceShareAMessage(t *testing.T) {
 	}
 	g.run(50 * time.Millisecond)
 	n := g.nodes[0]
-	fill(n.Memory, 5000, 100)
+	fill(n.Memory, 10000, 100)
 	var got [3][]*Blocks
 	for k := range got {
 		for {
