@@ -5,7 +5,7 @@
 //
 //	layer                       described in           vectors
 //	packets, TCP connections    transport/lan          transport/lan/testdata/vectors.json
-//	sealed frames, if sealed    transport/seal
+//	sealed frames, if sealed    transport/seal         transport/seal/testdata/vectors.json
 //	frames                      here                   internal/core/testdata/vectors.json
 //	blocks of the history       causal                 causal/testdata/vectors.json
 //	messages in blocks          p2pchat
