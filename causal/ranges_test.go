@@ -23,7 +23,6 @@ type forest struct {
 	rng    *rand.Rand
 	frames [][]byte
 	blocks []modelBlock
-	after  map[Hash][]int // by hash: what it follows
 	place  map[Hash]int
 	tips   map[int]modelBlock
 	by     []*forger

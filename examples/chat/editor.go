@@ -110,7 +110,7 @@ func (e *editor) press(k key) (ask, bool) {
 	case keyTranspose:
 		if i := min(e.at, len(e.text)-1); i > 0 {
 			e.text[i-1], e.text[i] = e.text[i], e.text[i-1]
-			e.at = i + 1
+			e.at = e.right(i)
 		}
 	default:
 		if k >= 0 {
@@ -125,7 +125,9 @@ func (e *editor) insert(rs ...rune) {
 		return
 	}
 	e.text = slices.Insert(e.text, e.at, rs...)
-	e.at += len(rs)
+	// A mark that stood alone at the beginning belongs to what is now before it.
+	for e.at += len(rs); e.joined(e.at) && runeWidth(e.text[e.at]) == 0; e.at++ {
+	}
 }
 
 func (e *editor) remove(from, to int) {
@@ -166,6 +168,8 @@ func (e *editor) wordLeft(between func(rune) bool) int {
 	}
 	for ; i > 0 && !between(e.text[i-1]); i-- {
 	}
+	for ; e.joined(i); i-- {
+	}
 	return i
 }
 
@@ -174,6 +178,8 @@ func (e *editor) wordRight() int {
 	for ; i < len(e.text) && notLetter(e.text[i]); i++ {
 	}
 	for ; i < len(e.text) && !notLetter(e.text[i]); i++ {
+	}
+	for ; e.joined(i); i++ {
 	}
 	return i
 }
