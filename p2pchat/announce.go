@@ -201,17 +201,28 @@ func (n *Node) installed(now time.Time, e membership.Installed) {
 		n.publish(r)
 	}
 	if !hadOld || old.Key != leader.Key || old.Inc != leader.Inc {
-		c := &CoordinatorEvent{New: v.Coordinator, Term: v.Term, Cause: ev.Cause, Gap: e.Gap}
+		c := &CoordinatorEvent{New: v.Coordinator, Term: v.Term, Cause: CauseFirst, Gap: e.Gap}
 		if hadOld {
-			c.Old = n.peer(old.Key)
-		} else {
-			c.Cause = CauseFirst
+			c.Old, c.Cause = n.peer(old.Key), succession(ev.Cause, v, old.Key)
 		}
 		n.publish(c)
 	}
 	if e.Prev.Members == nil && !n.first && n.phase == PhaseSyncing {
 		n.publish(&JoinEvent{Phase: "sync", Coordinator: v.Coordinator, Term: v.Term})
 	}
+}
+
+// succession is why v is led by another than old. The first view of that reign
+// says so itself; a node that missed it sees a later one, made for any reason.
+func succession(c Cause, v View, old PeerID) Cause {
+	switch c {
+	case CauseElected, CauseHandover, CauseMerge:
+		return c
+	}
+	if _, ok := v.Find(old); ok {
+		return CauseMerge // both lead groups that are one now
+	}
+	return CauseElected
 }
 
 func (n *Node) synced() {
