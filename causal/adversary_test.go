@@ -95,8 +95,13 @@ func TestWhatFollowsARefusedBlockIsDropped(t *testing.T) {
 		m.Step(benchNow, Key{}, &Blocks{Frames: [][]byte{f}})
 	}
 	require.Equal(t, 20, m.Stats().Pending)
+	require.EqualValues(t, 1, m.Stats().Missing, "the others are there")
+	require.True(t, m.Ready().Gap)
+	require.False(t, m.Ready().Gap, "it was said")
 	m.Step(benchNow, Key{}, &Blocks{Frames: frames[1:2]})
+	require.True(t, m.Ready().Gap, "it is closed")
 	require.Zero(t, m.Stats().Pending)
+	require.Zero(t, m.Stats().Missing)
 	require.EqualValues(t, 1, m.Len())
 	require.Empty(t, m.pending.after)
 	require.Empty(t, m.pending.shares)

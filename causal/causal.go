@@ -170,6 +170,8 @@ type Ready struct {
 	Inserted   uint64
 	// Digest is true if a peer's digest, or the own one, changed.
 	Digest bool
+	// Gap is true if blocks began to wait for a parent, or if none do any more.
+	Gap bool
 	// Stable lists, per writer, up to which number its messages have become
 	// stable.
 	Stable []MessageID
@@ -209,6 +211,7 @@ type Stats struct {
 	Messages uint64 // held
 	Bytes    uint64 // of payload held
 	Pending  int    // blocks that wait for a parent
+	Missing  uint64 // parents that they name and that are not here: there may be more, which these name
 	Pulls    uint64 // syncs asked for
 	Served   uint64 // bytes of blocks sent to pulls
 	Refused  map[string]uint64

@@ -70,6 +70,7 @@ type Memory struct {
 	digest    Digest
 	stale     bool // digest is to be computed again
 	pending   pending
+	gap       bool  // what Ready said last: blocks wait for a parent
 	vias      []Key // who sent blocks; the own key first
 	byVia     map[Key]uint32
 
@@ -723,6 +724,9 @@ func (m *Memory) Ready() Ready {
 	m.persist()
 	r := m.out
 	m.out = Ready{}
+	if waits := len(m.pending.byHash) > 0; waits != m.gap {
+		m.gap, r.Gap = waits, true
+	}
 	m.listed = m.listed[:0]
 	for _, p := range m.sorted {
 		if m.has(p) {
@@ -757,7 +761,7 @@ func (m *Memory) Len() uint64 { return m.order.msgs }
 func (m *Memory) Stats() Stats {
 	s := Stats{
 		Blocks: m.count, Messages: m.order.msgs, Bytes: m.bytes, Pending: len(m.pending.byHash),
-		Pulls: m.pulls, Served: m.served, Refused: make(map[string]uint64, len(m.refused)),
+		Missing: m.pending.missing(), Pulls: m.pulls, Served: m.served, Refused: make(map[string]uint64, len(m.refused)),
 	}
 	for k, v := range m.refused {
 		s.Refused[k] = v

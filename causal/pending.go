@@ -154,6 +154,17 @@ func (p *pending) victim(byBytes bool) *waiting {
 	return v
 }
 
+// missing counts the blocks that those in the buffer follow and that are not
+// here. What these follow in turn nobody knows before they come.
+func (p *pending) missing() (n uint64) {
+	for h := range p.after {
+		if p.byHash[h] == nil {
+			n++
+		}
+	}
+	return n
+}
+
 // limit keeps the buffer in its bounds.
 func (m *Memory) limit() {
 	for {

@@ -67,8 +67,14 @@ func (n *Node) announce(now time.Time, r core.Ready) bool {
 		n.err = r.Err
 		go n.finish(r.Err) // it waits for the transport, whose goroutine this may be
 	}
+	if r.Log.Gap {
+		n.gapChanged(now)
+	}
+	if due(n.behind.gapDue, now) {
+		n.tellGap(now)
+	}
 	any := len(r.Notes) > 0 || r.Log.Delivered || r.Log.Digest || r.Log.Rebased || len(r.Log.Stable) > 0 || r.Left || r.Err != nil
-	if any || !n.said.due.IsZero() && !now.Before(n.said.due) {
+	if any || due(n.said.due, now) || due(n.behind.due, now) {
 		n.compare(now)
 	}
 	if r.Log.Rebased {
@@ -77,7 +83,7 @@ func (n *Node) announce(now time.Time, r core.Ready) bool {
 	if r.Log.Delivered {
 		n.skew()
 	}
-	if n.drops.due.IsZero() || !now.Before(n.drops.due) {
+	if n.drops.due.IsZero() || due(n.drops.due, now) {
 		n.warn(now)
 	}
 	if any {
@@ -85,6 +91,9 @@ func (n *Node) announce(now time.Time, r core.Ready) bool {
 	}
 	return any
 }
+
+// due reports whether it is time for something that may have no time.
+func due(at, now time.Time) bool { return !at.IsZero() && !now.Before(at) }
 
 // broadcast wakes all that wait for a change.
 func (n *Node) broadcast() {
@@ -238,11 +247,12 @@ func (n *Node) synced() {
 	n.publish(ev)
 }
 
-// compare tells programs how far the members agree, when that changed, and at
-// most once in digestGap.
+// compare tells programs how far the members agree and what this node lacks,
+// when that changed, and at most once in digestGap.
 func (n *Node) compare(now time.Time) {
 	n.said.due = time.Time{}
-	d, same, of := n.digest()
+	d, same, of, known := n.digest()
+	n.lag(now, d.N, known)
 	s := &n.said
 	if of == 0 || d == s.digest && same == s.same && of == s.of {
 		return

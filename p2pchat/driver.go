@@ -145,7 +145,7 @@ func (n *Node) stream(to netip.AddrPort, parts [][]byte) error {
 // deadline is when the driver must run next.
 func (n *Node) deadline() time.Time {
 	next := n.core.Deadline()
-	for _, t := range []time.Time{n.said.due, n.drops.due} {
+	for _, t := range []time.Time{n.said.due, n.drops.due, n.behind.due, n.behind.gapDue} {
 		if next.IsZero() || !t.IsZero() && t.Before(next) {
 			next = t
 		}

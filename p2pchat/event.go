@@ -4,8 +4,9 @@ import "time"
 
 // Event is something that happened in the group: one of *JoinEvent,
 // *ViewEvent, *CoordinatorEvent, *PeerEvent, *HeartbeatEvent, *ElectionEvent,
-// *StableEvent, *DigestEvent, *ConvergedEvent, *NickEvent, *ForkEvent,
-// *WarningEvent and *LaggedEvent. An Event must not be changed.
+// *StableEvent, *DigestEvent, *ConvergedEvent, *SyncEvent, *GapEvent,
+// *NickEvent, *ForkEvent, *WarningEvent and *LaggedEvent. An Event must not be
+// changed.
 type Event interface{ event() }
 
 // JoinEvent tells how joining goes on.
@@ -107,6 +108,31 @@ type ConvergedEvent struct {
 	Digest  Digest
 }
 
+// SyncEvent tells how the taking over of messages goes on that others have:
+// after joining, and whenever this node has had fewer than another member for
+// 200 ms. It is told at most 5 times a second, and the last time when Have is
+// Of. It goes by the numbers of messages: of two sides that meet again and had
+// said equally much, neither tells it.
+type SyncEvent struct {
+	Have uint64 // messages here
+	Of   uint64 // messages at the member that said it has the most
+}
+
+// GapEvent says that messages have come that follow others which have not: they
+// are kept back until those have come too, so that nobody reads an answer before
+// the question. It is told of a gap that has lasted for 200 ms, and once more,
+// with Waiting 0, when it is closed. Blocks are counted, each one or more messages
+// that were sent together.
+type GapEvent struct {
+	Waiting int           // blocks that are kept back
+	Missing uint64        // blocks that they follow and that are not here, of which others may be missing
+	Lasted  time.Duration // since the first was kept back
+	// GivenUp counts, when the gap is closed, blocks that were dropped because
+	// they had waited for 30 s, or were too many. They come again with what they
+	// follow.
+	GivenUp uint64
+}
+
 // NickEvent says that a member changed its nick.
 type NickEvent struct {
 	Peer Peer
@@ -151,6 +177,8 @@ func (*ElectionEvent) event()    {}
 func (*StableEvent) event()      {}
 func (*DigestEvent) event()      {}
 func (*ConvergedEvent) event()   {}
+func (*SyncEvent) event()        {}
+func (*GapEvent) event()         {}
 func (*NickEvent) event()        {}
 func (*ForkEvent) event()        {}
 func (*WarningEvent) event()     {}

@@ -45,6 +45,7 @@ type Node struct {
 	full     map[netip.AddrPort][][]byte // frames, in parts
 	stable   map[causal.WriterID]uint64
 	said     announced
+	behind   behind
 	drops    dropReport
 	net      network
 	first    bool   // this node founded the group
@@ -484,35 +485,28 @@ func (n *Node) status() Status {
 			s.Suspects = append(s.Suspects, *e)
 		}
 	}
-	s.Digest, s.Same, s.Of = n.digest()
-	s.Known = n.knownMessages()
+	s.Digest, s.Same, s.Of, s.Known = n.digest()
 	n.core.Drops(s.Drops)
 	return s
 }
 
-// digest compares what the members hold.
-func (n *Node) digest() (d Digest, same, of int) {
+// digest compares what the members hold. known is how many messages the member
+// has that said it has the most.
+func (n *Node) digest() (d Digest, same, of int, known uint64) {
 	own := n.history.Digest()
+	known = own.Messages
 	for _, m := range n.core.Group().View().Members {
 		of++
 		if m.Key == n.id {
 			same++
-		} else if theirs, ok := n.history.PeerDigest(m.Key); ok && theirs == own {
-			same++
+		} else if theirs, ok := n.history.PeerDigest(m.Key); ok {
+			known = max(known, theirs.Messages)
+			if theirs == own {
+				same++
+			}
 		}
 	}
-	return Digest{N: own.Messages, Hash: own.Hash}, same, of
-}
-
-// knownMessages is how many messages the member has that said it has the most.
-func (n *Node) knownMessages() uint64 {
-	known := n.history.Digest().Messages
-	for _, m := range n.core.Group().View().Members {
-		if d, ok := n.history.PeerDigest(m.Key); ok {
-			known = max(known, d.Messages)
-		}
-	}
-	return known
+	return Digest{N: own.Messages, Hash: own.Hash}, same, of, known
 }
 
 func view(v membership.View) View {

@@ -14,7 +14,8 @@ type Stats struct {
 	Links    int    `json:"links"`    // streams that are open
 	Waiting  int    `json:"waiting"`  // direct messages to be acknowledged
 	Unread   int    `json:"unread"`   // direct messages that the program has not read
-	Pending  int    `json:"pending"`  // blocks that wait for what they answer
+	Pending  int    `json:"pending"`  // blocks that wait for what they follow
+	Missing  uint64 `json:"missing"`  // blocks that those follow and that are not here
 	Messages uint64 `json:"messages"` // in the history
 	Blocks   uint64 `json:"blocks"`   // in the history
 	Bytes    uint64 `json:"bytes"`    // of payload in the history
@@ -45,7 +46,7 @@ func (n *Node) Stats() Stats {
 	n.flushed() // what was sent counts
 	l := n.history.Stats()
 	s := Stats{
-		Pending: l.Pending, Messages: l.Messages, Blocks: l.Blocks, Bytes: l.Bytes,
+		Pending: l.Pending, Missing: l.Missing, Messages: l.Messages, Blocks: l.Blocks, Bytes: l.Bytes,
 		Pulls: l.Pulls, Served: l.Served, Drops: make(map[string]uint64),
 	}
 	if n.core == nil {

@@ -500,6 +500,7 @@ func (c *Core) merge(r causal.Ready) {
 		o.Inserted += r.Inserted
 	}
 	o.Digest = o.Digest || r.Digest
+	o.Gap = o.Gap || r.Gap
 	o.Rebased = o.Rebased || r.Rebased
 	o.Displaced = append(o.Displaced, r.Displaced...)
 	o.Forgotten += r.Forgotten
