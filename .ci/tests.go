@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -62,8 +63,9 @@ func main() {
 			failures[e.Package]++
 			fmt.Printf("FAIL  %7.1f s  %s\n", e.Elapsed, key)
 			if b := output[key]; b != nil {
-				fmt.Print(b)
+				fmt.Print(excerpt(b.String()))
 			}
+			delete(output, key)
 		case "skip":
 			if e.Test == "" {
 				continue // a package without tests
@@ -71,7 +73,7 @@ func main() {
 			skipped++
 			if !allowed[key] {
 				failed++
-				fmt.Printf("FAIL: skipped: %s\n%s", key, output[key])
+				fmt.Printf("FAIL: skipped: %s\n%s", key, excerpt(output[key].String()))
 			}
 		}
 	}
@@ -85,6 +87,18 @@ func main() {
 	if failed > 0 || passed == 0 {
 		os.Exit(1)
 	}
+}
+
+// excerpt is the beginning and the end of what a test wrote: it says first what
+// it has found, and then what led to it.
+func excerpt(text string) string {
+	const most = 60 // lines of each
+	lines := strings.SplitAfter(text, "\n")
+	if n := len(lines) - 2*most; n > 0 {
+		left := fmt.Sprintf("      … %d lines …\n", n)
+		lines = slices.Concat(lines[:most], []string{left}, lines[len(lines)-most:])
+	}
+	return strings.Join(lines, "")
 }
 
 func exceptions(file string) map[string]bool {

@@ -237,7 +237,7 @@ func (d *dumb) says(pattern string) []string {
 		select {
 		case <-grown:
 		case <-late:
-			require.FailNow(d.t, "it never said "+pattern, "%s", all)
+			require.FailNow(d.t, "it never said "+pattern, "%s", lab.Excerpt(all))
 		}
 	}
 }

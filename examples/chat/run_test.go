@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-885536be/p2p/internal/lab"
 )
 
 // patience is how long a test waits for what must happen. Nothing depends on
@@ -58,7 +60,7 @@ func (s *sink) await(t *testing.T, what string, done func(all string) bool) {
 		select {
 		case <-grown:
 		case <-late:
-			require.FailNow(t, "waited in vain for "+what, "%s", all)
+			require.FailNow(t, "waited in vain for "+what, "%s", lab.Excerpt(all))
 		}
 	}
 }
@@ -103,7 +105,7 @@ func startWith(t *testing.T, out io.Writer, args []string) *program {
 		w.Close()
 		p.exit()
 		if t.Failed() && p.out != nil {
-			t.Logf("%v\n%s%s", args, p.out, p.err)
+			t.Logf("%v\n%s%s", args, lab.Excerpt(p.out.String()), lab.Excerpt(p.err.String()))
 		}
 	})
 	return p

@@ -329,3 +329,14 @@ func TestBuild(t *testing.T) {
 	p := Start(t, Config{Path: a})
 	require.Equal(t, 3, p.Exit())
 }
+
+// What a test has found must not drown in what its processes said.
+func TestExcerptIsShort(t *testing.T) {
+	require.Equal(t, "a\nb\n", Excerpt("a\nb"))
+	require.Empty(t, Excerpt(""))
+	got := strings.Split(Excerpt(strings.Repeat(strings.Repeat("x", 1000)+"\n", 100)+"the end\n"), "\n")
+	require.Len(t, got, excerptLines+2)
+	require.Equal(t, "  … 61 lines …", got[0])
+	require.Equal(t, strings.Repeat("x", excerptWidth)+"…", got[1])
+	require.Equal(t, []string{"the end", ""}, got[excerptLines:])
+}

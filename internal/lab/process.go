@@ -123,9 +123,18 @@ func Start(t testing.TB, c Config) *Process {
 		t.Fatal(err)
 	}
 	go p.read(stdout)
+	started.Lock()
+	started.by[t]++
+	started.Unlock()
 	t.Cleanup(p.cleanup)
 	return p
 }
+
+// started counts the processes of each test, which share the room in its log.
+var started = struct {
+	sync.Mutex
+	by map[testing.TB]int
+}{by: make(map[testing.TB]int)}
 
 // locked is a writer under a lock.
 type locked struct {
@@ -202,10 +211,10 @@ func (p *Process) take(line []byte, tooLong bool) {
 }
 
 func abbreviate(line []byte) string {
-	if len(line) > 300 {
-		return string(line[:300]) + "…"
+	if len(line) > excerptWidth {
+		return string(line[:excerptWidth]) + "…"
 	}
-	return strings.TrimSpace(string(line))
+	return strings.TrimRight(string(line), " \r\n")
 }
 
 // Name is what the log calls the process.
@@ -394,7 +403,11 @@ func (p *Process) cleanup() {
 	p.stdin.Close()
 	p.cmd.Process.Signal(syscall.SIGKILL) // fails if it is gone already
 	<-p.ended
-	for _, f := range p.faults {
+	for i, f := range p.faults {
+		if i == maxFaults {
+			p.t.Errorf("%s: and %d more", p.name, len(p.faults)-i)
+			break
+		}
 		p.t.Errorf("%s: %s", p.name, f)
 	}
 	stderr := p.Stderr()
@@ -410,8 +423,38 @@ func (p *Process) cleanup() {
 			whole.Write(append(e.Line, '\n'))
 		}
 		_ = os.WriteFile(filepath.Join(p.t.ArtifactDir(), p.name+".jsonl"), whole.Bytes(), 0o600)
-		p.t.Logf("%s (%s, %v):\n%s\n%s", p.name, strings.Join(p.cmd.Args, " "), p.cmd.ProcessState, p.transcript(), stderr)
+		started.Lock()
+		room := max(2, min(excerptLines, testLines/started.by[p.t]))
+		started.Unlock()
+		p.t.Logf("%s (%s, %v):\n%s%s", p.name, strings.Join(p.cmd.Args, " "), p.cmd.ProcessState, excerpt(p.transcript(), room), excerpt(stderr, room))
 	}
+}
+
+const (
+	maxFaults    = 3   // violations of one process that are told
+	excerptLines = 40  // of what one process said
+	excerptWidth = 300 // bytes of each
+	testLines    = 160 // of all processes of a test
+)
+
+// Excerpt is the end of what a program printed: so much that what the test
+// itself says is still seen beside it.
+func Excerpt(text string) string { return excerpt(text, excerptLines) }
+
+func excerpt(text string, lines int) string {
+	all := strings.SplitAfter(text, "\n")
+	if last := len(all) - 1; all[last] == "" {
+		all = all[:last]
+	}
+	var b strings.Builder
+	if n := len(all) - lines; n > 0 {
+		fmt.Fprintf(&b, "  … %d lines …\n", n)
+		all = all[n:]
+	}
+	for _, line := range all {
+		fmt.Fprintln(&b, abbreviate([]byte(line)))
+	}
+	return b.String()
 }
 
 // transcript is what the process said, without the inner part of long runs of
