@@ -83,7 +83,8 @@ type ElectionEvent struct {
 	Term      uint64 // the term that the election is for
 	Phase     string // "start", "send", "recv", "win", "lose" or "abort"
 	// Kind is, for "send" and "recv", the message: "ELECTION", "ANSWER",
-	// "COORDINATOR" (the winner's announcement), "TOKEN" or "PROBE".
+	// "COORDINATOR" (the winner's announcement), "TOKEN", "TOKEN_ACK",
+	// "RING_PROBE" or "RING_PROBE_OK".
 	Kind string
 	From Peer
 	To   Peer // zero: all

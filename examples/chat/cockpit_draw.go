@@ -38,7 +38,7 @@ var classes = []style{green, purple, yellow, blue, cyan, red}
 var kinds = map[string]style{
 	"KILL": red, "STOP": red, "LEAVE": yellow, "CONT": yellow, "CUT": red, "HEAL": green, "FAULT": yellow,
 	"SUSPECT": dim, "CALLED": bold, "CALLED OFF": dim, "ELECTION": yellow, "ANSWER": cyan, "TOKEN": purple,
-	"PROBE": dim, "COORDINATOR": green, "CROWN": crown,
+	"RING_PROBE": dim, "COORDINATOR": green, "CROWN": crown,
 }
 
 // span is a piece of a line in one style, row a line.

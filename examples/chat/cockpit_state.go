@@ -253,9 +253,15 @@ func (d *deck) heard(i int, h header, line []byte, now time.Time) []string {
 		return d.coordinated(c, decode[coordBody](line), stamp(h, now))
 	case "peer":
 		b := decode[peerBody](line)
-		if b.State == "suspect" {
-			d.receipt(passing{at: stamp(h, now), kind: "SUSPECT", from: nameOf(b.Peer.Nick, b.Peer.ID), got: []string{c.name()}}, true)
-			return d.line(c.name(), "suspects %s: %s", nameOf(b.Peer.Nick, b.Peer.ID), harmless(b.Why))
+		p := passing{at: stamp(h, now), kind: "SUSPECT", from: nameOf(b.Peer.Nick, b.Peer.ID), got: []string{c.name()}}
+		switch {
+		case b.State == "suspect":
+			d.receipt(p, true)
+			return d.line(c.name(), "suspects %s: %s", p.from, harmless(b.Why))
+		case b.State == "up" && b.Why == "heard":
+			p.kind = "WELL"
+			d.receipt(p, true)
+			return d.line(c.name(), "finds %s well", p.from)
 		}
 	case "hb":
 		c.beat = now
@@ -356,7 +362,7 @@ func (d *deck) elected(c *column, b electBody, at time.Time) []string {
 		d.receipt(p, true)
 		return d.line(c.name(), "calls an election for term %d (%s)", b.Term, b.Algo)
 	case "send", "recv":
-		if strings.HasSuffix(b.Kind, "_ACK") {
+		if b.Kind == "TOKEN_ACK" || b.Kind == "RING_PROBE_OK" {
 			return nil
 		}
 		if b.Kind == "TOKEN" && b.To != nil {

@@ -131,6 +131,11 @@ func (m *machine) write(e p2pchat.Event) {
 	case *p2pchat.ConvergedEvent:
 		m.held.wait(e.Digest.N)
 		m.out.emit(convergedBody{Members: e.Members, Hist: e.Digest.String(), N: e.Digest.N})
+	case *p2pchat.SyncEvent:
+		m.held.wait(e.Have)
+		m.out.emit(syncBody{Have: e.Have, Of: e.Of})
+	case *p2pchat.GapEvent:
+		m.out.emit(gapBody{Waiting: e.Waiting, Missing: e.Missing, GapMS: e.Lasted.Milliseconds(), GivenUp: e.GivenUp})
 	case *p2pchat.NickEvent:
 		m.out.emit(nickBody{Peer: toRef(e.Peer), Old: e.Old})
 	case *p2pchat.ForkEvent:

@@ -231,6 +231,24 @@ func TestOps(t *testing.T) {
 		require.Len(t, both["items"], 1)
 		require.Equal(t, true, both["more"])
 	})
+	t.Run("why", func(t *testing.T) {
+		items := a.do(`{"op":"history"}`)["items"].([]any)
+		first, second := items[0].(event), items[1].(event)
+		w := b.do(fmt.Sprintf(`{"op":"why","m":%q}`, first["m"]))
+		for name, v := range first {
+			if name != "backlog" && name != "inserted" { // as it was at the other node
+				require.Equal(t, v, w[name], name)
+			}
+		}
+		require.Equal(t, ada, w["via"])
+		require.Regexp(t, `Z$`, w["came"])
+		require.Empty(t, w["concurrent"])
+		after := b.do(fmt.Sprintf(`{"op":"why","m":%q}`, second["m"]))
+		require.Contains(t, after["after"], first["m"])
+		require.Equal(t, bob, after["via"], "own")
+		require.Greater(t, after["height"], w["height"])
+		require.Equal(t, codeBadArg, b.fails(`{"op":"why","m":"00000000000000000000000000000000:1"}`))
+	})
 	t.Run("status", func(t *testing.T) {
 		s := b.do(`{"op":"status"}`)
 		require.Equal(t, "member", s["phase"])
@@ -239,6 +257,7 @@ func TestOps(t *testing.T) {
 		require.EqualValues(t, 2, s["members"])
 		require.Equal(t, "bully", s["algo"])
 		require.NotNil(t, s["drops"])
+		require.EqualValues(t, 2, s["known"])
 		require.Less(t, s["hb_ms"].(float64), 2000.0)
 	})
 	t.Run("nick", func(t *testing.T) {
@@ -339,6 +358,8 @@ func TestErrorCodes(t *testing.T) {
 
 	for _, c := range []struct{ command, code string }{
 		{`{"op":"frobnicate"}`, codeUnknownOp},
+		{`{"op":"why"}`, codeBadArg},
+		{`{"op":"why","m":"7"}`, codeBadArg},
 		{`{"op":"dm","to":1}`, codeBadArg},
 		{`{"op":"dm","text":"x"}`, codeBadArg},
 		{`{"op":"dm","to":[1],"text":"x"}`, codeBadArg},
@@ -600,6 +621,82 @@ func TestLateJoiner(t *testing.T) {
 		}
 	}
 	require.Equal(t, []any{"assigned", "sync", "ready"}, phases)
+}
+
+// TestSync follows a newcomer that takes over a long history.
+func TestSync(t *testing.T) {
+	t.Parallel()
+	group := newGroup()
+	a := start(t, group, "-json", "-nick", "ada")
+	a.do(`{"op":"wait","for":"ready"}`)
+	const n = 500
+	long := strings.Repeat("x", 16<<10)
+	var last string
+	for range n {
+		last = a.begin(fmt.Sprintf(`{"op":"send","text":%q}`, long))
+	}
+	a.reply(last)
+	b := start(t, group, "-json", "-nick", "bob")
+	b.do(`{"op":"wait","for":"ready"}`)
+	b.await(0, "sync", func(e event) bool { return e["have"] == e["of"] })
+	b.do(`{"op":"wait","for":"converged","n":2}`)
+	var have []float64
+	messages := 0
+	for _, e := range b.events() {
+		switch e["ev"] {
+		case "msg":
+			messages++
+		case "sync":
+			require.EqualValues(t, n, e["of"])
+			require.GreaterOrEqual(t, messages, int(e["have"].(float64)), "counted before it was delivered")
+			have = append(have, e["have"].(float64))
+		}
+	}
+	require.Greater(t, len(have), 1, "it begins and it ends")
+	require.True(t, slices.IsSorted(have))
+	require.EqualValues(t, n, have[len(have)-1])
+	b.do(`{"op":"quit"}`)
+	b.exit()
+	checkTranscript(t, b)
+}
+
+// TestGap lets an answer come to a node before the question, which it is cut off
+// from.
+func TestGap(t *testing.T) {
+	t.Parallel()
+	group := newGroup()
+	var nodes []*program
+	for _, nick := range []string{"ada", "bob", "eve"} {
+		p := start(t, group, "-json", "-nick", nick, "-timeout", "20s")
+		p.do(`{"op":"wait","for":"ready"}`)
+		nodes = append(nodes, p)
+	}
+	ada, bob, eve := nodes[0], nodes[1], nodes[2]
+	eve.do(`{"op":"wait","for":"members","n":3}`)
+	// What bob says comes late, and so does what eve asks bob for.
+	eve.do(`{"op":"fault","cut":[[1],[2,3]],"delay_ms":400}`)
+	ada.do(`{"op":"send","text":"what?"}`)
+	bob.do(`{"op":"wait","for":"message","text":"what?"}`)
+	bob.do(`{"op":"send","text":"that"}`)
+	gap := eve.await(0, "gap", nil)
+	require.EqualValues(t, 1, gap["waiting"])
+	require.EqualValues(t, 1, gap["missing"])
+	require.GreaterOrEqual(t, gap["gap_ms"], 200.0)
+	closed := eve.await(0, "gap", func(e event) bool { return e["waiting"] == 0.0 })
+	require.Zero(t, closed["missing"])
+	require.Zero(t, closed["given_up"])
+	require.Greater(t, closed["gap_ms"], gap["gap_ms"])
+	eve.do(`{"op":"wait","for":"message","text":"that"}`)
+	var texts []any
+	for _, e := range eve.events() {
+		if e["ev"] == "msg" {
+			texts = append(texts, e["text"])
+		}
+	}
+	require.Equal(t, []any{"what?", "that"}, texts, "nobody reads the answer first")
+	eve.do(`{"op":"quit"}`)
+	eve.exit()
+	checkTranscript(t, eve)
 }
 
 // broken is an output whose reader is gone after some lines.

@@ -67,6 +67,7 @@ func init() {
 		"digest":      {"", (*machine).digest},
 		"history":     {"since limit room", (*machine).history},
 		"search":      {"q limit", (*machine).search},
+		"why":         {"m", (*machine).why},
 		"wait":        {"for n m text id timeout_ms", (*machine).wait},
 		"subscribe":   {"what", (*machine).subscribe},
 		"unsubscribe": {"what", (*machine).unsubscribe},
@@ -260,7 +261,7 @@ func (m *machine) status(*command) (any, error) {
 	d := statusData{
 		Phase: s.Phase.String(), Self: toRef(s.Self), Addr: address(s.Self.Addr), Room: m.settings.room,
 		Term: s.View.Term, VID: s.View.Number, Coord: s.View.Coordinator.ID, Members: len(s.View.Members),
-		HbMS: s.Heartbeat.Milliseconds(), Hist: s.Digest.String(), N: s.Digest.N, Same: s.Same, Of: s.Of,
+		HbMS: s.Heartbeat.Milliseconds(), Hist: s.Digest.String(), N: s.Digest.N, Known: s.Known, Same: s.Same, Of: s.Of,
 		Algo: s.Algorithm, Group: s.Group, Sec: security(s), LocalOnly: s.LocalOnly,
 		Ifaces: toIfaces(s.Interfaces), Drops: s.Drops,
 	}
@@ -355,6 +356,29 @@ func (m *machine) search(c *command) (any, error) {
 	}
 	slices.Reverse(page.items)
 	d.Items = append(d.Items, page.items...)
+	return d, nil
+}
+
+// why tells how a message came to be where it is in the history.
+func (m *machine) why(c *command) (any, error) {
+	if c.M == nil {
+		return nil, badArg("why needs m")
+	}
+	id, err := p2pchat.ParseMessageID(*c.M)
+	if err != nil {
+		return nil, badArg("m: %v", err)
+	}
+	w, ok := m.node.Why(id)
+	if !ok {
+		return nil, badArg("m: there is no message %s here", id)
+	}
+	d := &whyData{
+		msgBody: toMsg(w.Message), Height: w.Height, After: toKeys(w.After), Concurrent: toKeys(w.Concurrent), Via: toOptional(w.Via),
+	}
+	if !w.Came.IsZero() {
+		came := utc(w.Came)
+		d.Came = &came
+	}
 	return d, nil
 }
 

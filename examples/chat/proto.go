@@ -186,6 +186,16 @@ type (
 		Hist    string `json:"hist"`
 		N       uint64 `json:"n"`
 	}
+	syncBody struct {
+		Have uint64 `json:"have"`
+		Of   uint64 `json:"of"`
+	}
+	gapBody struct {
+		Waiting int    `json:"waiting"`
+		Missing uint64 `json:"missing"`
+		GapMS   int64  `json:"gap_ms"`
+		GivenUp uint64 `json:"given_up"`
+	}
 	nickBody struct {
 		Peer peerRef `json:"peer"`
 		Old  string  `json:"old"`
@@ -229,6 +239,8 @@ func (stableBody) ev() string    { return "stable" }
 func (digestBody) ev() string    { return "digest" }
 func (orderBody) ev() string     { return "order" }
 func (convergedBody) ev() string { return "converged" }
+func (syncBody) ev() string      { return "sync" }
+func (gapBody) ev() string       { return "gap" }
 func (nickBody) ev() string      { return "nick" }
 func (faultBody) ev() string     { return "fault" }
 func (laggedBody) ev() string    { return "lagged" }
@@ -257,6 +269,7 @@ type (
 		HbMS      int64             `json:"hb_ms"`
 		Hist      string            `json:"hist"`
 		N         uint64            `json:"n"`
+		Known     uint64            `json:"known"`
 		Same      int               `json:"same"`
 		Of        int               `json:"of"`
 		Algo      string            `json:"algo"`
@@ -275,6 +288,14 @@ type (
 	itemsData struct {
 		Items []msgBody `json:"items"`
 		More  bool      `json:"more"`
+	}
+	whyData struct {
+		msgBody
+		Height     uint64   `json:"height"`
+		After      []string `json:"after"`
+		Concurrent []string `json:"concurrent"`
+		Via        *peerRef `json:"via"`
+		Came       *string  `json:"came"`
 	}
 	coordinatorData struct {
 		Coord *peerRef `json:"coord"`
@@ -330,6 +351,17 @@ func jsonLen(text string) int { return len(escapeControls(marshal(text))) }
 
 func (m *msgBody) shrink() bool { return shrinkText(&m.Text, &m.Size) }
 func (m *dmBody) shrink() bool  { return shrinkText(&m.Text, &m.Size) }
+
+func (w *whyData) shrink() bool {
+	if w.msgBody.shrink() {
+		return true
+	}
+	if len(w.After)+len(w.Concurrent) == 0 {
+		return false
+	}
+	w.After, w.Concurrent = w.After[:len(w.After)/2], w.Concurrent[:len(w.Concurrent)/2]
+	return true
+}
 
 func shrinkText(text *string, size *int) bool {
 	if *text == "" {
@@ -404,6 +436,14 @@ func toMsg(m p2pchat.Message) msgBody {
 		M: m.ID.String(), From: toRef(m.From), Room: m.Room, Text: string(m.Data),
 		Pos: m.Pos, Inserted: m.Inserted, Backlog: m.Backlog, Sent: utc(m.Sent),
 	}
+}
+
+func toKeys(ids []p2pchat.MessageID) []string {
+	out := make([]string, len(ids))
+	for i, id := range ids {
+		out[i] = id.String()
+	}
+	return out
 }
 
 func toDigest(s p2pchat.Status) digestBody {

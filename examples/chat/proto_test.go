@@ -23,7 +23,7 @@ import (
 // bodies are all events, as PROTOCOL.md lists them.
 var bodies = []body{
 	helloBody{}, joinBody{}, viewBody{}, coordBody{}, peerBody{}, hbBody{}, electBody{}, msgBody{}, dmBody{}, stableBody{},
-	digestBody{}, orderBody{}, convergedBody{}, nickBody{}, faultBody{}, laggedBody{}, warnBody{}, errorBody{}, replyBody{}, byeBody{},
+	digestBody{}, orderBody{}, convergedBody{}, syncBody{}, gapBody{}, nickBody{}, faultBody{}, laggedBody{}, warnBody{}, errorBody{}, replyBody{}, byeBody{},
 }
 
 // table returns the rows of a table of PROTOCOL.md, by their first cell: the
