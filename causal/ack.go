@@ -82,7 +82,7 @@ func (p *peer) holds(m *Memory, count uint64, d Digest, anew bool) {
 
 func (m *Memory) onAck(p *peer, msg *Ack) {
 	if len(msg.Tips) > ackTips || len(msg.Doubts) > ackDoubts {
-		m.refuse(errTips)
+		m.fault(errTips)
 		return
 	}
 	if msg.Full {

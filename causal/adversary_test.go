@@ -76,6 +76,58 @@ func TestBlocksThatContradictTheirParents(t *testing.T) {
 	}
 }
 
+// A message of badly signed blocks costs a bounded number of verifications, and
+// one of more than may be sent at once costs none. What waits for its parents is
+// nobody's fault but its sender's.
+func TestABadMessageCostsLittle(t *testing.T) {
+	f := newForger(testKey(50), "test", 1)
+	other := newForger(testKey(51), "test", 1)
+	fresh := func() *Memory {
+		m := benchLog(t, 1)
+		m.cfg.Group, m.hash = "test", newHasher("test")
+		return m
+	}
+	genesis, first := f.block(body{}, "one")
+	var bad [][]byte
+	for i := range 100 {
+		raw, _ := f.block(first.after(), fmt.Sprint("two ", i))
+		raw = slices.Clone(raw)
+		raw[5] ^= 1
+		bad = append(bad, raw)
+	}
+	m := fresh()
+	m.Step(benchNow, Key{}, &Blocks{Frames: append(bad, genesis)})
+	require.Equal(t, map[string]uint64{"signature": maxForged, "unchecked": 100 - maxForged}, m.Stats().Refused)
+	require.EqualValues(t, 1, m.Len(), "the one that is good")
+	require.Equal(t, maxForged, m.Ready().Faults)
+	require.Zero(t, m.Ready().Faults)
+
+	m = fresh()
+	var frames [][]byte
+	raw, tip := f.block(body{}, "one")
+	for size := 0; size <= sendBytes; size += len(raw) {
+		frames = append(frames, raw)
+		raw, tip = f.block(tip.after(), string(make([]byte, 30<<10)))
+	}
+	m.Step(benchNow, Key{}, &Blocks{Frames: append(frames, raw)})
+	require.Zero(t, m.Len())
+	require.Equal(t, map[string]uint64{"too_large": 1}, m.Stats().Refused)
+	require.Equal(t, 1, m.Ready().Faults)
+
+	m = fresh()
+	lie := first.after()
+	lie.height, lie.deps = 9, []Ref{}
+	_, foreign := other.block(body{}, "three")
+	lie.deps = append(lie.deps, foreign.ref())
+	waiting, _ := f.block(lie, "waits, and is wrong")
+	m.Step(benchNow, Key{}, &Blocks{Frames: [][]byte{genesis, waiting}})
+	require.Zero(t, m.Ready().Faults)
+	parent, _ := newForger(testKey(51), "test", 1).block(body{}, "three")
+	m.Step(benchNow, Key{}, &Blocks{Frames: [][]byte{parent}})
+	require.EqualValues(t, 1, m.Stats().Refused["height"])
+	require.Zero(t, m.Ready().Faults, "not of who brought its parent")
+}
+
 func TestWhatFollowsARefusedBlockIsDropped(t *testing.T) {
 	evil := newForger(testKey(50), "test", 1)
 	var frames [][]byte

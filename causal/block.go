@@ -101,6 +101,7 @@ var (
 	errWriter    = errors.New("unknown_writer")
 	errLinks     = errors.New("links")
 	errHeight    = errors.New("height")
+	errUnchecked = errors.New("unchecked")
 	errHollow    = errors.New("no_payload")
 	errBelow     = errors.New("below_checkpoint")
 )

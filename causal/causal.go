@@ -189,6 +189,10 @@ type Ready struct {
 	// Forgotten counts messages that this node had given up itself, by a
 	// checkpoint of its own side, before the others ever heard of them.
 	Forgotten uint64
+	// Faults counts what was refused of the messages given to Step, and is such
+	// as no honest peer sends: blocks that are malformed, badly signed, or
+	// contradict those that they follow, or more at once than anybody may send.
+	Faults int
 	// Synced is true once, when the first sync after the start is complete:
 	// this node holds what its first peer held.
 	Synced bool

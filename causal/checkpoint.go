@@ -415,7 +415,7 @@ func (m *Memory) onBase(p *peer, msg *Base) {
 		return
 	}
 	if len(q.base)+len(msg.Part) > maxBase {
-		m.refuse(errTooLarge)
+		m.fault(errTooLarge)
 		return
 	}
 	q.until = m.now.Add(m.cfg.PullTimeout)
@@ -426,7 +426,7 @@ func (m *Memory) onBase(p *peer, msg *Base) {
 	b, ok := m.openBase(q.base)
 	q.base = nil
 	if !ok || !slices.ContainsFunc(b.members, func(k Key) bool { return k == p.key || m.peers[k] != nil && m.peers[k].member }) {
-		m.refuse(errBase)
+		m.fault(errBase)
 		return
 	}
 	m.adopt(b)

@@ -121,9 +121,10 @@
 // What is refused changes nothing but a count, by reason, in Stats.Refused:
 //
 //	malformed       not the one encoding of a block, or beyond the limits below
-//	too_large       more than a block can have
+//	too_large       more than a block, or a message, can have
 //	known           held already
 //	signature       neither signed nor vouched for
+//	unchecked       came after 16 bad signatures in one message; it comes again by another
 //	unknown_writer  the writer's key is not known, or the writer is not the key's
 //	links           contradicts the blocks that it follows
 //	height          has another height than it claims

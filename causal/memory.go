@@ -498,6 +498,16 @@ func (m *Memory) payload(b *block) []byte {
 
 func (m *Memory) refuse(reason error) { m.refused[reason.Error()]++ }
 
+// fault refuses what no honest peer sends.
+func (m *Memory) fault(reason error) {
+	m.refuse(reason)
+	m.out.Faults++
+}
+
+// maxForged is how many signatures of a message may be wrong before no more of
+// them are verified.
+const maxForged = 16
+
 // receive takes frames from a peer. Authentic is a block that is signed, or
 // that an authentic block of its writer names as the one before: so a batch
 // costs one verification for each writer in it. A hollow block, whose payload
@@ -506,6 +516,10 @@ func (m *Memory) refuse(reason error) { m.refused[reason.Error()]++ }
 // of its author's word.
 func (m *Memory) receive(from Key, frames [][]byte, backlog, hollow bool) {
 	defer func() { m.via = 0 }()
+	if size := framesSize(frames); size > sendBytes && len(frames) > 1 {
+		m.fault(errTooLarge)
+		return
+	}
 	in := m.in[:0]
 	clear(m.chain)
 	clear(m.fresh)
@@ -532,8 +546,14 @@ func (m *Memory) receive(from Key, frames [][]byte, backlog, hollow bool) {
 				m.fresh[f.writer] = f.pub
 			}
 		}
-		if err != nil {
+		switch err {
+		case nil:
+		case errHollow:
 			m.refuse(err)
+		default:
+			m.fault(err)
+		}
+		if err != nil {
 			in = in[:len(in)-1]
 			continue
 		}
@@ -547,6 +567,7 @@ func (m *Memory) receive(from Key, frames [][]byte, backlog, hollow bool) {
 		}
 	}
 	m.in = in
+	forged := 0
 	for i := len(in) - 1; i >= 0; i-- {
 		f := &in[i]
 		next, ok := m.chain[f.writer]
@@ -556,8 +577,12 @@ func (m *Memory) receive(from Key, frames [][]byte, backlog, hollow bool) {
 			case pub == nil:
 				m.refuse(errWriter)
 				continue
+			case forged == maxForged:
+				m.refuse(errUnchecked)
+				continue
 			case !ed25519.Verify(pub, signed(f.hash), f.sig):
-				m.refuse(errSignature)
+				forged++
+				m.fault(errSignature)
 				continue
 			}
 			f.good = true
@@ -617,7 +642,19 @@ func (m *Memory) accept(f *frame, from Key, backlog bool) {
 		return
 	}
 	m.via = m.viaOf(from)
-	m.deliverWaiting(f.hash, m.deliver(f, backlog))
+	ok := m.deliver(f, backlog)
+	if !ok {
+		m.out.Faults++
+	}
+	m.deliverWaiting(f.hash, ok)
+}
+
+// framesSize is how long frames are together.
+func framesSize(frames [][]byte) (size int) {
+	for _, f := range frames {
+		size += len(f)
+	}
+	return size
 }
 
 // viaOf is the number of a peer that sends blocks.

@@ -346,11 +346,7 @@ func (m *Memory) live(p *peer) *Blocks {
 
 // room reports whether another block has come that the message has room for.
 func (m *Memory) room(c *cached) bool {
-	size := len(m.raw(m.mine[c.to]))
-	for _, f := range c.msg.Frames {
-		size += len(f)
-	}
-	return size <= sendBytes
+	return len(m.raw(m.mine[c.to]))+framesSize(c.msg.Frames) <= sendBytes
 }
 
 // onFork checks a proof. Who has both blocks has seen as much already.
@@ -373,7 +369,7 @@ func (m *Memory) onFork(msg *Fork) {
 	}
 	for i := range f {
 		if _, held := m.table.find(&m.blocks, &f[i].hash); !held && !ed25519.Verify(wr.pub[:], signed(f[i].hash), f[i].sig) {
-			m.refuse(errSignature)
+			m.fault(errSignature)
 			return
 		}
 	}

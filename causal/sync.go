@@ -137,7 +137,7 @@ func (m *Memory) PeerDigest(k Key) (Digest, bool) {
 
 func (m *Memory) onBeat(p *peer, msg *Beat) {
 	if len(msg.Heads) > beatHeads {
-		m.refuse(errMalformed)
+		m.fault(errMalformed)
 		return
 	}
 	if len(msg.Intro) == len(m.pub)+16 {
@@ -382,7 +382,7 @@ const (
 
 func (m *Memory) onPull(p *peer, msg *Pull) {
 	if len(msg.Tips) > maxTips {
-		m.refuse(errTips)
+		m.fault(errTips)
 		return
 	}
 	s := &session{id: msg.Session, credit: int64(msg.Credit), heard: m.now}
@@ -587,9 +587,7 @@ func (m *Memory) onBatch(p *peer, from Key, msg *Batch) {
 		return
 	}
 	q.until = m.now.Add(m.cfg.PullTimeout)
-	for _, f := range msg.Frames {
-		q.spent += len(f)
-	}
+	q.spent += framesSize(msg.Frames)
 	if msg.More {
 		if q.spent >= m.cfg.Window/4 {
 			bytes := uint32(min(q.spent, math.MaxInt32))
