@@ -123,6 +123,8 @@ func (n *Node) note(now time.Time, note any) {
 			delete(n.direct.sending, e.Ticket)
 			done <- e
 		}
+	case core.Held:
+		n.held(now, e)
 	case core.Synced:
 		n.synced()
 	case core.Beat:

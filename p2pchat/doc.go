@@ -103,8 +103,9 @@
 //	too_many_tips     a request of impossible length
 //	ranges            a question about the history, or an answer, that makes no sense
 //	no_proof          an accusation of a fork that is none
-//	too_large         a block of the history larger than any
+//	too_large         a block of the history larger than any, or more blocks at once than are allowed
 //	signature         a block that its author did not sign
+//	unchecked         a block after 16 with bad signatures in one message
 //	unknown_writer    a block of a writer whose key is not known
 //	links             a block that contradicts those before it
 //	height            a block with the wrong height: a logical clock that is ahead
@@ -116,6 +117,11 @@
 //	checkpoint        a checkpoint that not all of its members signed
 //
 // Blocks that are known, or wait, are a part of the normal life of a group.
+//
+// What cannot be refused without work is looked at a hundred times a second from
+// one source. Packets above that are not looked at; a stream above that is left
+// alone until the next second, so that it is its sender who waits, and a
+// WarningEvent "held" names the member.
 //
 // # Limits and defaults
 //

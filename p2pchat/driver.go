@@ -16,6 +16,9 @@ func (n *Node) handle(e transport.Event) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if e.Kind == transport.Frame {
+		n.hold(e.Peer)
+	}
 	if n.core == nil || n.phase == PhaseClosed {
 		return
 	}
@@ -29,6 +32,26 @@ func (n *Node) handle(e transport.Event) {
 		n.core.Handle(now, e)
 	}
 	n.carry(now)
+}
+
+// hold waits, without the lock, as long as nothing is to be taken from a peer's
+// stream.
+func (n *Node) hold(peer netip.AddrPort) {
+	for n.core != nil && n.phase != PhaseClosed {
+		now := time.Now()
+		until := n.core.Hold(now, peer)
+		if until.IsZero() {
+			return
+		}
+		n.mu.Unlock()
+		wait := time.NewTimer(until.Sub(now))
+		select {
+		case <-wait.C:
+		case <-n.stop:
+			wait.Stop()
+		}
+		n.mu.Lock()
+	}
 }
 
 // drive is the driver's goroutine.

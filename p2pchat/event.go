@@ -154,6 +154,8 @@ type WarningEvent struct {
 	// Code is "dropped" (packets were refused; at most one a minute for each
 	// reason, which Text names), "evicted" (the group went on without this node,
 	// which joins again), "woke" (the process or its host stood still),
+	// "held" (a peer sends so much that is refused that its stream is read
+	// slowly; once a minute for each member),
 	// "clock_skew" (an author's clock differs by over a minute; once for each),
 	// "store" (the data directory failed), "displaced" (the group had given up
 	// waiting for messages that this node held; see WithCompaction), or a code of

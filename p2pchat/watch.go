@@ -2,8 +2,10 @@ package p2pchat
 
 import (
 	"fmt"
+	"maps"
 	"time"
 
+	"github.com/seed-885536be/p2p/internal/core"
 	"github.com/seed-885536be/p2p/membership"
 )
 
@@ -13,6 +15,8 @@ type watch struct {
 	ran    time.Time        // when the driver ran last
 	ranAt  time.Time        // the time of day then
 	skewed map[PeerID]bool  // whose clocks were warned of
+	// held is when programs were warned of a peer that is slowed down.
+	held map[PeerID]time.Time
 	// suspects are the members that are being verified: all of them at the
 	// coordinator, and elsewhere the coordinator.
 	suspects map[PeerID]*PeerEvent
@@ -24,7 +28,7 @@ const maxSkew = time.Minute
 func newWatch() watch {
 	return watch{
 		wall:   func() time.Time { return time.Now().Round(0) },
-		skewed: make(map[PeerID]bool), suspects: make(map[PeerID]*PeerEvent),
+		skewed: make(map[PeerID]bool), held: make(map[PeerID]time.Time), suspects: make(map[PeerID]*PeerEvent),
 	}
 }
 
@@ -62,4 +66,23 @@ func (n *Node) skew() {
 			n.publish(&WarningEvent{Code: "clock_skew", Text: fmt.Sprintf("the clock of %v is %v %s this one", n.peer(m.Author), d.Round(time.Second), how), Count: 1})
 		}
 	}
+}
+
+// held warns of a peer that is slowed down, at most once in dropGap. Those that
+// are no members count as one.
+func (n *Node) held(now time.Time, h core.Held) {
+	_, member := n.core.Group().View().Find(h.Key)
+	if !member {
+		h.Key = membership.Key{}
+	}
+	if at, ok := n.watch.held[h.Key]; ok && now.Sub(at) < dropGap {
+		return
+	}
+	maps.DeleteFunc(n.watch.held, func(_ PeerID, at time.Time) bool { return now.Sub(at) >= dropGap })
+	n.watch.held[h.Key] = now
+	who := h.Addr.String()
+	if member {
+		who = n.peer(h.Key).String()
+	}
+	n.publish(&WarningEvent{Code: "held", Text: who + " sends what is refused, and is slowed down", Count: 1})
 }

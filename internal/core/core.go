@@ -40,8 +40,10 @@ type Core struct {
 	syncing time.Time // when patience for the first sync ends; zero: it is complete
 	drops   map[string]uint64
 	refused refusals
-	gate    gate
-	over    bool // Ready.Err was said
+	gate    gate           // of datagrams
+	streams gate           // of streams
+	source  netip.AddrPort // of the frame of a stream that is being handled
+	over    bool           // Ready.Err was said
 	gather  bool
 	recent  [8]encoded // what went to one peer and may go to others
 	oldest  int        // of recent
@@ -78,7 +80,7 @@ type Ready struct {
 	// Hangup are endpoints whose stream is no longer needed.
 	Hangup []netip.AddrPort
 	// Notes are what happened, in order: a membership.Event, an ElectionStep,
-	// a Beat, a Synced or a DirectDone.
+	// a Beat, a Synced, a Held or a DirectDone.
 	Notes []any
 	// Direct says that TakeDirect has something.
 	Direct bool
@@ -105,6 +107,13 @@ type Beat struct {
 // it became a member.
 type Synced struct{}
 
+// Held notes that the stream of a peer is left alone until the next second,
+// because of what came by it.
+type Held struct {
+	Addr netip.AddrPort
+	Key  membership.Key // as which it last spoke; zero: it has not
+}
+
 // New makes a Core, which signs what it says with key, for the named group.
 func New(g *Group, log causal.Log, key ed25519.PrivateKey, group string) *Core {
 	return &Core{
@@ -112,6 +121,7 @@ func New(g *Group, log causal.Log, key ed25519.PrivateKey, group string) *Core {
 		links: make(map[netip.AddrPort]*link), peers: make(map[membership.Key]*link),
 		drops:   make(map[string]uint64),
 		gate:    gate{sources: make(map[netip.AddrPort]*tally)},
+		streams: gate{sources: make(map[netip.AddrPort]*tally)},
 		refused: refusals{each: make(map[netip.AddrPort]tally), heard: make(map[string]int)},
 	}
 }
@@ -216,10 +226,14 @@ func (c *Core) Handle(now time.Time, e transport.Event) {
 			c.drops["limited"]++
 			return
 		}
+		if e.Kind == transport.Frame {
+			c.source = e.Peer
+			defer func() { c.source = netip.AddrPort{} }()
+		}
 		f, idle, err := c.open(now, e)
 		switch {
 		case err != nil:
-			c.gate.fault(now, e.Peer)
+			c.fault(now, e)
 			if errors.Is(err, errForged) {
 				c.drops["forged"]++
 			} else {
@@ -251,6 +265,32 @@ func (c *Core) Handle(now time.Time, e transport.Event) {
 	c.settle(now)
 }
 
+// Hold is until when no more is to be taken from the stream of a peer, because
+// what came by it lately was refused too often, or was too much; the zero time
+// if there is no reason to wait. What the peer sends meanwhile waits with it.
+func (c *Core) Hold(now time.Time, peer netip.AddrPort) time.Time { return c.streams.opens(now, peer) }
+
+// fault notes a frame that was refused.
+func (c *Core) fault(now time.Time, e transport.Event) {
+	if e.Kind == transport.Frame {
+		c.charge(now, e.Peer, faultCost)
+	} else {
+		c.gate.charge(now, e.Peer, faultCost)
+	}
+}
+
+// charge notes work that the peer of a stream caused.
+func (c *Core) charge(now time.Time, peer netip.AddrPort, cost int) {
+	if !c.streams.charge(now, peer, cost) {
+		return
+	}
+	note := Held{Addr: peer}
+	if l := c.links[peer]; l != nil {
+		note.Key = l.key
+	}
+	c.out.Notes = append(c.out.Notes, note)
+}
+
 // open decodes a frame, and checks who sent it. It checks no signature of a
 // frame that would change nothing: many nodes that look for a group at one
 // instant would otherwise keep each other busy with nothing else.
@@ -276,7 +316,10 @@ func (c *Core) open(now time.Time, e transport.Event) (f frame, idle bool, err e
 			return f, true, nil
 		}
 	}
-	return f, false, c.signs.verify(e.Frame, f.header.From)
+	if err = c.signs.verify(e.Frame, f.header.From); err == nil && e.Kind == transport.Frame {
+		c.charge(now, e.Peer, checkCost)
+	}
+	return f, false, err
 }
 
 func (c *Core) receive(now time.Time, e transport.Event, f frame) {
@@ -299,7 +342,11 @@ func (c *Core) receive(now time.Time, e transport.Event, f frame) {
 		c.identify(now, c.link(e.Peer), f.header.From)
 		c.group.Step(now, membership.Heard{Key: f.header.From, Inc: f.header.Inc})
 		if f.direct != nil {
+			forged := c.mail.count.Forged
 			c.mail.step(now, f.header.From, f.header.Inc, f.direct)
+			if c.mail.count.Forged > forged {
+				c.charge(now, e.Peer, faultCost)
+			}
 		} else {
 			c.log.Step(now, f.header.From, f.log)
 		}
@@ -467,6 +514,9 @@ func (c *Core) settle(now time.Time) {
 	// SendBeat is left alone: what a Beat to the group would say is in the Acks
 	// on every stream, which are not lost and cost nobody a signature.
 	r := c.log.Ready()
+	if r.Faults > 0 && c.source.IsValid() {
+		c.charge(now, c.source, r.Faults*faultCost)
+	}
 	for _, k := range r.Peers {
 		if l := c.peers[k]; l != nil {
 			c.pump(l)
