@@ -84,7 +84,7 @@
 //	           CALL                                    silent, and a candidate
 //	           Depart                                  HANDOVER to the highest rank, then the next, then BYE
 //	following  every H ± 10 %                          KEEPALIVE to the coordinator
-//	           HEARTBEAT of its coordinator            well; newer view: VIEW_REQ
+//	           HEARTBEAT of its coordinator            well; newer view: VIEW_REQ; of up to 32 members: KEEPALIVE now
 //	           HEARTBEAT of another, higher            VIEW_REQ if that is a member, or its own is silent
 //	           … and it is a witness of its own        FOREIGN to its coordinator
 //	           silence of TProbe                       suspect: SUSPECT each W/3, not if another's was just heard

@@ -10,6 +10,7 @@ type watchState struct {
 	heard    time.Time // last sign of life of the present coordinator
 	lost     time.Time // when its stream broke last
 	seq      uint64    // number of its last heartbeat on the group address
+	copied   bool      // it has sent this node a copy of one since the last keep-alive
 	detector Detector
 	jitter   time.Duration // so that not all suspect at one instant
 
@@ -87,7 +88,28 @@ func (c *Coordinated) keepAlive() {
 		return
 	}
 	c.to(c.coordinator().Addr, KeepAlive{Seq: c.watch.seq})
+	c.watch.copied = false
 	c.set(timerKeepAlive, c.t.H-c.t.H/10+c.jitter(c.t.H/5))
+}
+
+// together is the size of a group up to which keep-alives are sent when the
+// heartbeat comes, so that each node is busy once in H and not once for each
+// other. In a larger one so many at one instant could get lost.
+const together = 32
+
+// answerBeat sends the keep-alive with the heartbeat that was just heard, if it
+// is due before the next. plain says that the coordinator knows all that it
+// says.
+func (c *Coordinated) answerBeat(plain bool) {
+	if c.state != following || len(c.view.Members) > together || c.due[timerKeepAlive].Sub(c.now) > c.t.H*3/4 {
+		return
+	}
+	plain = plain && !c.watch.copied
+	c.keepAlive()
+	if n := len(c.out.Send); n > 0 {
+		c.out.Send[n-1].Routine = plain
+	}
+	c.set(timerKeepAlive, c.t.H*5/4) // if the next heartbeat does not come
 }
 
 func (c *Coordinated) onHeartbeat(from netip.AddrPort, h Header, b Heartbeat) {
@@ -121,14 +143,18 @@ func (c *Coordinated) heardBeat(from netip.AddrPort, h Header, b Heartbeat) {
 			return // overtaken by a newer one
 		}
 		c.watch.seq = b.Seq
+	} else {
+		c.watch.copied = true
 	}
 	c.coordinatorWell(c.now, true)
-	switch cmp := h.View.Compare(c.view.ID); {
-	case cmp > 0:
+	same := h.View.Compare(c.view.ID)
+	switch {
+	case same > 0:
 		c.request(h.From, from)
-	case cmp == 0 && b.Hash != c.hash:
+	case same == 0 && b.Hash != c.hash:
 		c.stats.Diverged++
 	}
+	c.answerBeat(b.Seq != 0 && same == 0)
 }
 
 // heardForeign: a heartbeat of another coordinator.

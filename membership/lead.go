@@ -105,6 +105,7 @@ func (c *Coordinated) beat() {
 		}
 	}
 	c.set(timerBeat, c.t.H)
+	c.watchMembers() // all well: no wake-up for that alone
 }
 
 // heartbeat is the body of the last heartbeat. One that is sent to a single

@@ -150,7 +150,10 @@ type Send struct {
 	To    netip.AddrPort // an endpoint
 	// Reliable asks for the stream, for what may be larger than a datagram.
 	Reliable bool
-	Packet   Packet
+	// Routine says that the packet tells nothing but that this node is well. Any
+	// other sign of life will do in its place, see Heard.
+	Routine bool
+	Packet  Packet
 }
 
 // Round asks for an election: who succeeds the coordinator of Base.

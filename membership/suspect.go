@@ -154,9 +154,7 @@ func (c *Coordinated) trustAgain() {
 		w.jitter = c.jitter(c.t.H / 10)
 		w.suspecting, w.proven, w.returned = false, false, nil
 	}
-	if c.due[timerSilence].IsZero() {
-		c.watchCoordinator()
-	}
+	c.watchCoordinator()
 }
 
 // onSuspect: somebody does not hear its coordinator.

@@ -567,6 +567,13 @@ func (c *Core) synced() {
 }
 
 func (c *Core) send(now time.Time, s GroupSend) {
+	if l := c.links[s.To]; s.Routine && l != nil && l.up && len(l.control) == 0 {
+		// On a stream what this node holds is a sign of life, too, and costs
+		// neither end a signature.
+		l.control = append(l.control, encodeLog(c.sender(), c.log.Beat(now)))
+		c.pump(l)
+		return
+	}
 	var f []byte
 	if s.Election != nil {
 		f = encodeElection(s.Header, *s.Election)

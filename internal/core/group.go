@@ -52,6 +52,7 @@ type GroupSend struct {
 	Group    bool // to every node on the multicast address; else to To
 	To       netip.AddrPort
 	Reliable bool // by the stream
+	Routine  bool // any sign of life will do in its place
 	Header   membership.Header
 	Body     membership.Body
 	Election *election.Message
@@ -174,7 +175,7 @@ func (g *Group) settle(now time.Time) {
 	for {
 		r := g.mem.Ready()
 		for _, s := range r.Send {
-			g.out.Send = append(g.out.Send, GroupSend{Group: s.Group, To: s.To, Reliable: s.Reliable, Header: s.Packet.Header, Body: s.Packet.Body})
+			g.out.Send = append(g.out.Send, GroupSend{Group: s.Group, To: s.To, Reliable: s.Reliable, Routine: s.Routine, Header: s.Packet.Header, Body: s.Packet.Body})
 		}
 		for _, e := range r.Events {
 			g.observe(e)
