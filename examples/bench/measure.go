@@ -368,10 +368,16 @@ func idle(l *lab, r *result) error {
 	if err != nil {
 		return err
 	}
+	if _, err := all(l.procs, every(command{Op: "profile", Count: 1})); err != nil {
+		return err
+	}
 	select {
 	case <-time.After(l.set.Duration):
 	case <-l.ctx.Done():
 		return l.ctx.Err()
+	}
+	if _, err := all(l.procs, every(command{Op: "profile"})); err != nil {
+		return err
 	}
 	after, err := all(l.procs, every(command{Op: "usage"}))
 	if err != nil {

@@ -252,6 +252,9 @@ func (t *Transport) arrived(b []byte, from netip.AddrPort, w way) {
 			frame := make([]byte, len(body))
 			copy(frame, body)
 			t.handler.Handle(transport.Event{Kind: transport.Datagram, Peer: peer, Frame: frame})
+			if w.multicast {
+				t.beacon(now, 0)
+			}
 		}
 	case kindPing:
 		t.pinged(h, p, from)

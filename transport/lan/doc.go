@@ -43,12 +43,14 @@
 // point-to-point links, and bridges and virtual interfaces of containers and
 // virtual machines, unless such an interface is named or is the only one. With
 // no network it uses the loopback interface alone. The list is read again
-// every five seconds. Interfaces tells which ones are used and why not.
+// when it changes, as Linux tells, elsewhere every five seconds. Interfaces
+// tells which ones are used and why not.
 //
 // A node sends a beacon to the group when it has sent nothing else for five
-// seconds; in a group of more than 16, less often. If for ten seconds nothing
-// but its own packets came by multicast through an interface, or not even
-// those, Warnings says so.
+// seconds, with the next packet that comes from somebody else, so that all wake
+// up once for both; in a group of more than 16, less often. If for ten seconds
+// nothing but its own packets came by multicast through an interface, or not
+// even those, Warnings says so.
 //
 // # Networks without multicast
 //

@@ -131,31 +131,74 @@ func (s *networks) warnings() []transport.Warning {
 // group through an interface.
 func (t *Transport) Warnings() []transport.Warning { return t.networks.warnings() }
 
+// Times of tend.
+const (
+	scanPeriod   = 5 * time.Second        // between two looks at the interfaces,
+	scanRarely   = time.Minute            // where the system tells of changes,
+	scanGap      = 250 * time.Millisecond // some time after it did, for there are more to come
+	listenPeriod = 2500 * time.Millisecond
+	// A beacon waits for so long for a packet of somebody else, which wakes all
+	// nodes anyway.
+	beaconSlack = 600 * time.Millisecond
+)
+
 // tend keeps up with the host's interfaces, and lets the others know that this
 // node is there: by that all learn by which addresses it is reached, and whether
 // multicast works.
 func (t *Transport) tend() {
-	second := time.NewTicker(time.Second)
-	defer second.Stop()
-	scanned := time.Now()
+	changed := make(chan struct{}, 1)
+	t.watch(changed)
+	now := time.Now()
+	scan, listen := now.Add(scanPeriod), now.Add(listenPeriod)
+	timer := time.NewTimer(listenPeriod)
+	defer timer.Stop()
 	for {
-		var now time.Time
 		select {
 		case <-t.ctx.Done():
 			return
-		case now = <-second.C:
+		case <-changed:
+			if soon := time.Now().Add(scanGap); soon.Before(scan) {
+				scan = soon
+			}
+		case <-timer.C:
 		}
-		if now.Sub(scanned) >= scanPeriod {
-			scanned = now
+		now = time.Now()
+		if !now.Before(scan) {
 			t.rescan(now)
+			if scan = now.Add(scanPeriod); t.watched.Load() {
+				scan = now.Add(scanRarely)
+			}
 		}
-		period := beaconPeriod * time.Duration(1+t.roster.size()/beaconNodes)
-		if t.sender.silent(now) >= period {
-			_ = t.toGroup(t.header(kindBeacon, 0).append(nil))
+		beacon := t.beacon(now, beaconSlack)
+		if !now.Before(listen) {
+			listen = now.Add(listenPeriod)
+			patience := max(deafAfter, 3*t.period())
+			t.networks.listen(now, t.roster.remote(now.Add(-patience)), patience)
 		}
-		patience := max(deafAfter, 3*period)
-		t.networks.listen(now, t.roster.remote(now.Add(-patience)), patience)
+		next := scan
+		for _, due := range []time.Time{beacon, listen} {
+			if due.Before(next) {
+				next = due
+			}
+		}
+		timer.Reset(next.Sub(now))
 	}
+}
+
+// period is how long a node is silent before it sends a beacon.
+func (t *Transport) period() time.Duration {
+	return beaconPeriod * time.Duration(1+t.roster.size()/beaconNodes)
+}
+
+// beacon sends one if nothing was sent to the group for a period and slack, and
+// returns when to ask again.
+func (t *Transport) beacon(now time.Time, slack time.Duration) time.Time {
+	wait := t.period() + slack - t.sender.silent(now)
+	if wait > 0 {
+		return now.Add(wait)
+	}
+	_ = t.toGroup(t.header(kindBeacon, 0).append(nil))
+	return now.Add(t.period() + slack)
 }
 
 // rescan reads the list of interfaces again. With no network at all the

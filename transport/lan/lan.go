@@ -80,9 +80,8 @@ const (
 	maxConns = 4 // with one peer
 	maxPeers = 4096
 
-	lingering  = time.Second            // for a peer to take what was queued before Hangup
-	lastWords  = 200 * time.Millisecond // the same during Close
-	scanPeriod = 5 * time.Second
+	lingering = time.Second            // for a peer to take what was queued before Hangup
+	lastWords = 200 * time.Millisecond // the same during Close
 )
 
 // Transport is a transport.Transport on the local network.
@@ -105,6 +104,8 @@ type Transport struct {
 	seeds    seeds
 	redial   redial.Table
 	drops    drops
+
+	watched atomic.Bool // the system tells when interfaces change
 
 	answers, refusals, strangers *limiter
 
