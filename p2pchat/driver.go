@@ -23,6 +23,7 @@ func (n *Node) handle(e transport.Event) {
 		return
 	}
 	now := time.Now()
+	n.notice(now)
 	if e.Kind == transport.Writable {
 		n.pump(now, e.Peer)
 	} else {
@@ -69,13 +70,19 @@ func (n *Node) drive() {
 			return
 		}
 		now := time.Now()
-		n.slept(now)
+		n.notice(now)
 		n.flush(now)
-		n.look(now)
 		n.core.Tick(now)
 		n.carry(now)
 		n.mu.Unlock()
 	}
+}
+
+// notice looks at what is not told: whether the host slept, and its network. In
+// a group that is well the timer may never be due, but something arrives.
+func (n *Node) notice(now time.Time) {
+	n.slept(now)
+	n.look(now)
 }
 
 // poke makes the driver run.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -41,6 +42,7 @@ func TestRoomsAreThoseOfTheHistory(t *testing.T) {
 					sent++
 					if rng.IntN(10) == 0 {
 						<-time.After(time.Millisecond)
+						synctest.Wait() // what comes at that instant comes before both
 						require.Equal(t, slowRooms(w.nodes[i]), w.nodes[i].Rooms(), "seed %d", seed)
 					}
 				}

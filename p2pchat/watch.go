@@ -12,7 +12,7 @@ import (
 // watch is what a node looks at besides what the protocol needs, to warn of it.
 type watch struct {
 	wall   func() time.Time // the time of day
-	ran    time.Time        // when the driver ran last
+	ran    time.Time        // when this was looked at last
 	ranAt  time.Time        // the time of day then
 	skewed map[PeerID]bool  // whose clocks were warned of
 	// held is when programs were warned of a peer that is slowed down.
