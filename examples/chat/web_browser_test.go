@@ -30,6 +30,11 @@ import (
 // requireBrowser makes a missing browser a failure where it must be there.
 const requireBrowser = "P2P_REQUIRE_BROWSER"
 
+// browserPatience is how long a browser may take for one thing. On a busy
+// machine with cold caches it needs half a minute to start. Nothing depends on
+// its length: a browser or a page that is gone is noticed.
+const browserPatience = 2 * time.Minute
+
 // browser is a headless Chromium that is spoken to by its DevTools protocol
 // over two pipes: JSON messages, each ended by a zero byte.
 type browser struct {
@@ -72,7 +77,7 @@ func newBrowser(t *testing.T) *browser {
 	profile, err := os.MkdirTemp("", "browser-")
 	require.NoError(t, err)
 	var stderr bytes.Buffer
-	cmd := exec.Command(path, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+	cmd := exec.Command(path, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
 		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",
 		"--force-device-scale-factor=1", "--hide-scrollbars", "--remote-debugging-pipe", "--user-data-dir="+profile, "about:blank")
 	cmd.ExtraFiles = []*os.File{theirIn, theirOut}
@@ -87,7 +92,7 @@ func newBrowser(t *testing.T) *browser {
 		_, _ = b.call("", "Browser.close", nil) // or it is gone already
 		select {
 		case <-b.gone:
-		case <-time.After(patience):
+		case <-time.After(browserPatience):
 		}
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
@@ -160,8 +165,20 @@ func (b *browser) call(session, method string, params any) (json.RawMessage, err
 		return r.Result, nil
 	case <-b.gone:
 		return nil, fmt.Errorf("%s: the browser is gone", method)
-	case <-time.After(patience):
+	case <-time.After(browserPatience):
 		return nil, fmt.Errorf("%s: no answer", method)
+	}
+}
+
+// crashed ends all that waits for the pages of a browser.
+func (b *browser) crashed() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for id, answer := range b.waiting {
+		delete(b.waiting, id)
+		var r reply
+		_ = json.Unmarshal([]byte(`{"error":{"message":"the page has crashed"}}`), &r)
+		answer <- r
 	}
 }
 
@@ -198,7 +215,7 @@ func (b *browser) open(t *testing.T, address string) *tab {
 		}
 	}
 	b.mu.Unlock()
-	for _, domain := range []string{"Runtime", "Log", "Network", "Page"} {
+	for _, domain := range []string{"Inspector", "Runtime", "Log", "Network", "Page"} {
 		p.call(domain+".enable", nil)
 	}
 	p.call("Page.navigate", map[string]any{"url": address})
@@ -217,6 +234,9 @@ func (p *tab) hear(method string, params json.RawMessage) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch method {
+	case "Inspector.targetCrashed":
+		p.troubles = append(p.troubles, method)
+		p.b.crashed()
 	case "Network.requestWillBeSent":
 		var r struct{ Request struct{ URL string } }
 		_ = json.Unmarshal(params, &r)
@@ -263,12 +283,27 @@ func (p *tab) until(condition string) {
 			else setTimeout(look, 20);
 		};
 		look();
-	})`, patience.Milliseconds()-2000, condition), &ok)
+	})`, (browserPatience/2).Milliseconds(), condition), &ok)
 	if !ok {
 		var shows string
 		p.eval(`document.body.innerText`, &shows)
 		require.FailNow(p.t, "waited in vain for "+condition, "%s", shows)
 	}
+}
+
+// record lets the page keep what it shows for a moment only, in seen: the kinds of
+// the arrows, the headlines, and the IDs of nodes that were dead. Who looks again
+// and again may miss it.
+func (p *tab) record() {
+	p.t.Helper()
+	p.eval(`(() => {
+		window.seen = { arrows: [], headlines: [headline.textContent], dead: new Set() };
+		const note = (list) => { for (const m of list) for (const n of m.addedNodes) if (n.dataset?.kind) seen.arrows.push(n.dataset.kind) };
+		new MutationObserver(note).observe(document.getElementById("arrows"), { childList: true });
+		const die = (list) => { for (const m of list) if (m.target.matches(".node.dead")) seen.dead.add(m.target.querySelector(".id").textContent) };
+		new MutationObserver(die).observe(ring, { attributes: true, attributeFilter: ["class"], subtree: true });
+		new MutationObserver(() => seen.headlines.push(headline.textContent)).observe(headline, { childList: true, characterData: true, subtree: true });
+	})()`, nil)
 }
 
 // key presses a key.
