@@ -31,8 +31,7 @@ type machine struct {
 
 	mu         sync.Mutex
 	subscribed map[string]bool
-	health     map[p2pchat.PeerID]peerBody // of peers last heard of as other than up
-	failed     bool                        // a join event with the phase failed was written
+	failed     bool // a join event with the phase failed was written
 }
 
 func newMachine(s *session, set settings, in io.Reader, out io.Writer) *machine {
@@ -41,7 +40,6 @@ func newMachine(s *session, set settings, in io.Reader, out io.Writer) *machine 
 		held:       newProgress(),
 		shown:      showing{next: make(chan struct{})},
 		subscribed: map[string]bool{"elect": true, "digest": true},
-		health:     map[p2pchat.PeerID]peerBody{},
 	}
 	m.out = newWriter(out, s.node, func(err error) {
 		s.end(ending{code: exitRuntime, cause: "stdout", err: err, graceful: true})
@@ -95,15 +93,7 @@ func (m *machine) write(e p2pchat.Event) {
 	case *p2pchat.CoordinatorEvent:
 		m.out.emit(coordBody{Old: toOptional(e.Old), New: toOptional(e.New), Term: e.Term, Cause: string(e.Cause), GapMS: e.Gap.Milliseconds()})
 	case *p2pchat.PeerEvent:
-		b := peerBody{Peer: toRef(e.Peer), State: e.State, Why: e.Why, SilentMS: e.Silent.Milliseconds()}
-		m.mu.Lock()
-		if e.State == "up" {
-			delete(m.health, e.Peer.Key)
-		} else {
-			m.health[e.Peer.Key] = b
-		}
-		m.mu.Unlock()
-		m.out.emit(b)
+		m.out.emit(toHealth(*e))
 	case *p2pchat.HeartbeatEvent:
 		if m.wants("hb") {
 			m.out.emit(hbBody{From: toOptional(e.From), Term: e.Term, VID: e.Number})
@@ -153,13 +143,6 @@ func (m *machine) view(e *p2pchat.ViewEvent) {
 	for i, d := range e.Left {
 		left[i] = departure{toRef(d.Peer), whyGone(d)}
 	}
-	m.mu.Lock()
-	for _, p := range e.View.Members {
-		if h, ok := m.health[p.Key]; ok && h.State != "suspect" {
-			delete(m.health, p.Key) // it is back
-		}
-	}
-	m.mu.Unlock()
 	m.out.emit(&viewBody{
 		viewData: toView(e.View), Joined: toRefs(e.Joined), Left: left, Renumbered: toRefs(e.Renumbered), Cause: string(e.Cause),
 	})

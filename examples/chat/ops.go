@@ -242,16 +242,16 @@ func (m *machine) getView(*command) (any, error) {
 }
 
 func (m *machine) who(*command) (any, error) {
-	v := m.node.View()
-	w := &whoData{Items: make([]peerBody, len(v.Members))}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for i, p := range v.Members {
-		w.Items[i] = peerBody{Peer: toRef(p), State: "up"}
-		if h, ok := m.health[p.Key]; ok {
-			h.Peer = toRef(p)
-			w.Items[i] = h
+	s := m.node.Status()
+	w := &whoData{Items: make([]peerBody, len(s.View.Members))}
+	for i, p := range s.View.Members {
+		health := p2pchat.PeerEvent{Peer: p, State: "up"}
+		for _, e := range s.Suspects {
+			if e.Peer.Key == p.Key {
+				health = e
+			}
 		}
+		w.Items[i] = toHealth(health)
 	}
 	return w, nil
 }

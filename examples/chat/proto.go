@@ -438,6 +438,10 @@ func toMsg(m p2pchat.Message) msgBody {
 	}
 }
 
+func toHealth(e p2pchat.PeerEvent) peerBody {
+	return peerBody{Peer: toRef(e.Peer), State: e.State, Why: e.Why, SilentMS: e.Silent.Milliseconds()}
+}
+
 func toKeys(ids []p2pchat.MessageID) []string {
 	out := make([]string, len(ids))
 	for i, id := range ids {
