@@ -121,17 +121,15 @@ func (c *cockpit) run(ctx context.Context) int {
 	}
 	defer view.close()
 	c.web = view
-	if c.panel = openPanel(c.in, c.out, c.complete, c.draw); c.panel != nil {
-		defer c.panel.close() // on a panic too
-	}
+	c.panel = openPanel(c.in, c.out, c.complete, c.draw)
 	played := make(chan ending, 1)
-	c.work.Go(func() {
+	c.work.Go(protected(func() {
 		c.spawnAll(c.settings.spawn)
 		if steps != nil {
 			played <- newPlayer(c).play(steps)
 		}
-	})
-	go c.input()
+	}))
+	go protected(c.input)()
 
 	var e ending
 	tick := time.NewTicker(time.Second / 20)
@@ -182,7 +180,7 @@ func (c *cockpit) shutDown() {
 func endAll(nodes []*pilot) {
 	var gone sync.WaitGroup
 	for _, n := range nodes {
-		gone.Go(n.end)
+		gone.Go(protected(n.end))
 	}
 	gone.Wait()
 }
@@ -355,6 +353,7 @@ func (c *cockpit) launch(ctx context.Context, i int, nick string, flags []string
 	})
 	close(column)
 	go func() {
+		defer protect()
 		<-p.done
 		why := p.fate()
 		if why != "" && p.lastWords() != "" {
@@ -365,6 +364,12 @@ func (c *cockpit) launch(ctx context.Context, i int, nick string, flags []string
 			return d.exited(i, why)
 		})
 	}()
+	if f := c.weather(); f.String() != "" {
+		k, err := p.begin("fault", faultArgs(f, "", nil)...)
+		if err := c.watch(p, k, err); err != nil {
+			return err
+		}
+	}
 	for _, what := range []string{"hb", "order"} {
 		if _, err := p.begin("subscribe", "what", what); err != nil {
 			return err
@@ -471,6 +476,7 @@ func (c *cockpit) watch(p *pilot, k *call, err error) error {
 		return fmt.Errorf("%s: %w", p.nick, err)
 	}
 	go func() {
+		defer protect()
 		if _, err := k.wait(c.ctx); err != nil && c.ctx.Err() == nil && !errors.Is(err, errGone) {
 			c.notice(true, "%s: %v", p.nick, err)
 		}
@@ -503,27 +509,24 @@ func (c *cockpit) signal(i int, f fate) error {
 // disturb gives the network this weather. reply is what to do about the reply
 // of each node.
 func (c *cockpit) disturb(f weather, reply func(p *pilot, k *call, err error) error) error {
+	cut, err := c.cutOf(f)
+	if err != nil {
+		return err
+	}
+	// The deck first: a process that is started from now on asks it.
+	c.happens(func(d *deck) []string { return d.disturbed(f, time.Now()) })
 	for _, i := range c.living() {
 		p := c.at(i)
-		args, err := c.faultArgs(f)
-		if err != nil {
-			return err
-		}
-		k, err := p.begin("fault", args...)
+		k, err := p.begin("fault", faultArgs(f, p.nick, cut)...)
 		if err := reply(p, k, err); err != nil {
 			return err
 		}
 	}
-	c.happens(func(d *deck) []string { return d.disturbed(f, time.Now()) })
 	return nil
 }
 
-// faultArgs are the arguments of the command that makes these faults.
-func (c *cockpit) faultArgs(f weather) ([]any, error) {
-	if f.String() == "" {
-		return []any{"clear", true}, nil
-	}
-	args := []any{"loss", f.loss, "delay_ms", f.delay.Milliseconds()}
+// cutOf are the sides of a cut by the IDs of their nodes.
+func (c *cockpit) cutOf(f weather) ([][]uint32, error) {
 	sides := [][]uint32{}
 	for _, side := range f.sides {
 		var ids []uint32
@@ -536,7 +539,17 @@ func (c *cockpit) faultArgs(f weather) ([]any, error) {
 		}
 		sides = append(sides, ids)
 	}
-	return append(args, "cut", sides), nil
+	return sides, nil
+}
+
+// faultArgs are the arguments of the command that gives a node its part of the
+// weather. Who is on no side of a cut, as a newcomer, is cut off by the others
+// and knows none of them.
+func faultArgs(f weather, nick string, cut [][]uint32) []any {
+	if f.sideOf(nick) == 0 {
+		cut = [][]uint32{}
+	}
+	return []any{"loss", f.loss, "delay_ms", f.delay.Milliseconds(), "cut", cut}
 }
 
 // weather is what the network is like now.

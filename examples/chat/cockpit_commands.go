@@ -116,11 +116,11 @@ func signals(f fate) func(c *cockpit, arg string) error {
 
 // later does what takes some time, and tells if it fails.
 func (c *cockpit) later(what func() error) error {
-	c.work.Go(func() {
+	c.work.Go(protected(func() {
 		if err := what(); err != nil && c.ctx.Err() == nil {
 			c.notice(true, "%v", err)
 		}
-	})
+	}))
 	return nil
 }
 

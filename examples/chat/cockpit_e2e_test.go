@@ -285,6 +285,36 @@ func TestCockpitPlain(t *testing.T) {
 	require.NotContains(t, out, "\x1b")
 }
 
+// TestCockpitNewcomerSuffers starts processes while the network is bad, which is
+// no better for them.
+func TestCockpitNewcomerSuffers(t *testing.T) {
+	t.Parallel()
+	d := startDumb(t, "-spawn", "2")
+	d.says(`^bob#2 +joined`)
+	d.enter("/loss 10")
+	d.enter("/delay 20")
+	d.says(`^network +loss 10%, delay 20ms$`)
+	d.enter("/spawn eve")
+	d.says(`^eve\S* +suffers loss 10%, delay 20ms$`)
+	d.says(`^eve#3 +joined the group of`)
+	d.enter("/cut ada|bob,eve")
+	d.says(`^eve#3 +suffers cut 1 \| 2,3, loss 10%, delay 20ms$`)
+	d.says(`^ada#1 +view \[\d+\*\|v\d+\] \(1\)`)
+	d.enter("/spawn dan")
+	d.says(`^dan\S* +suffers loss 10%, delay 20ms$`)
+	d.says(`^dan#\d+ +founds the group$`) // it is on neither side
+	d.enter("/loss 0")
+	d.says(`^dan#\d+ +suffers delay 20ms$`)
+	d.says(`^ada#1 +suffers cut 1 \| 2,3, delay 20ms$`)
+	d.enter("/heal")
+	for _, nick := range []string{"ada", "bob", "eve", "dan"} {
+		d.says(`^` + nick + `#\d+ +suffers no faults$`)
+		d.says(`^` + nick + `#\d+ +view \[\d+\*\|v\d+\] \(4\)`)
+	}
+	d.enter("/quit")
+	require.NotContains(t, d.exits(0), "no member had")
+}
+
 // gone waits until processes are no more.
 func gone(t *testing.T, pids ...string) {
 	t.Helper()

@@ -80,8 +80,8 @@ func startChild(path string, args []string, heard func(header, []byte), stderr i
 		stdin.Close()
 		return nil, err
 	}
-	go c.write()
-	go c.read(out, heard)
+	go protected(c.write)()
+	go protected(func() { c.read(out, heard) })()
 	return c, nil
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"sync"
 
@@ -22,14 +21,8 @@ const panelPrompt = "> "
 // panel is a terminal that is drawn on as a whole, with a command line in its
 // last row.
 type panel struct {
-	in, out interface{ Fd() uintptr }
-	r       io.Reader
-	w       io.Writer
-	color   bool
-	state   *term.State // before
-	undo    func()
-	once    sync.Once // for close
-	draw    func(width, height int) []row
+	*taken
+	draw func(width, height int) []row
 
 	mu     sync.Mutex // guards all below, and the output
 	editor editor
@@ -38,42 +31,28 @@ type panel struct {
 	closed bool
 }
 
-// openPanel takes a terminal over. close must be called on every way out. It
-// returns nil if in and out are none that can be drawn on.
+// openPanel takes a terminal over. It returns nil if in and out are none that
+// can be drawn on.
 func openPanel(in io.Reader, out io.Writer, complete func(string) completion, draw func(width, height int) []row) *panel {
-	r, ok1 := in.(interface{ Fd() uintptr })
-	w, ok2 := out.(interface{ Fd() uintptr })
-	if !ok1 || !ok2 || !isTerminal(in) || !isTerminal(out) || os.Getenv("TERM") == "dumb" {
+	k := take(in, out)
+	if k == nil {
 		return nil
 	}
-	undo, err := enableCodes(w.Fd())
-	if err != nil {
-		return nil
-	}
-	state, err := term.MakeRaw(int(r.Fd()))
-	if err != nil {
-		undo()
-		return nil
-	}
-	p := &panel{in: r, out: w, r: in, w: out, color: os.Getenv("NO_COLOR") == "", state: state, draw: draw}
+	p := &panel{taken: k, draw: draw}
+	atEnd(p.close)
 	p.editor.complete = complete
 	_, _ = io.WriteString(out, panelOn) // that a terminal is gone, the reader notices
-	stop := watchSize(p.show)
-	p.undo = func() { stop(); undo() }
+	p.onResize(p.show)
 	return p
 }
 
-// close gives the terminal back as it was.
+// close gives the terminal back.
 func (p *panel) close() {
-	p.once.Do(func() {
-		within(flushTime, func() { // a terminal may take no output any more
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			p.closed = true
-			_, _ = io.WriteString(p.w, panelOff)
-		})
-		_ = term.Restore(int(p.in.Fd()), p.state)
-		p.undo()
+	p.giveBack(func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.closed = true
+		_, _ = io.WriteString(p.w, panelOff)
 	})
 }
 

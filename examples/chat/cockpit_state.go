@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -109,6 +110,11 @@ func (f weather) String() string {
 	return strings.Join(parts, ", ")
 }
 
+// sideOf is the side of a cut that a node is on, from 1.
+func (f weather) sideOf(nick string) int {
+	return 1 + slices.IndexFunc(f.sides, func(side []string) bool { return slices.Contains(side, nick) })
+}
+
 // name is how a column's node is called: its nick, and its ID once it has one.
 func (c *column) name() string { return nameOf(c.nick, c.id) }
 
@@ -184,11 +190,8 @@ func (d *deck) disturbed(f weather, now time.Time) []string {
 	was := d.weather
 	d.weather = f
 	for _, c := range d.columns {
-		c.side = 0
-		for i, side := range f.sides {
-			if slices.Contains(side, c.nick) && c.alive() {
-				c.side = i + 1
-			}
+		if c.side = 0; c.alive() {
+			c.side = f.sideOf(c.nick)
 		}
 	}
 	if f.String() == was.String() {
@@ -277,6 +280,9 @@ func (d *deck) heard(i int, h header, line []byte, now time.Time) []string {
 	case "converged":
 		b := decode[convergedBody](line)
 		return d.line(c.name(), "holds %s, as all %d do: %s", count(int(b.N), "message", "messages"), b.Members, short(b.Hist))
+	case "fault":
+		b := decode[faultBody](line)
+		return d.line(c.name(), "suffers %s", cmp.Or(b.weather().String(), "no faults"))
 	case "warn", "error":
 		b := decode[warnBody](line)
 		return d.line(c.name(), "%s: %s", h.Ev, harmless(b.Text))
@@ -297,6 +303,19 @@ func stamp(h header, now time.Time) time.Time {
 		return t
 	}
 	return now
+}
+
+// weather is what a node said that it suffers; its sides are lists of IDs.
+func (b faultBody) weather() weather {
+	f := weather{loss: b.Loss, delay: time.Duration(b.DelayMS) * time.Millisecond}
+	for _, ids := range b.Cut {
+		var side []string
+		for _, id := range ids {
+			side = append(side, strconv.FormatUint(uint64(id), 10))
+		}
+		f.sides = append(f.sides, side)
+	}
+	return f
 }
 
 func (d *deck) joined(c *column, b joinBody) []string {

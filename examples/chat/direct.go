@@ -25,8 +25,7 @@ func (s *session) sendDirect(to p2pchat.PeerID, text string, done func(id p2pcha
 	before := d.last[to]
 	d.last[to] = ready
 	d.mu.Unlock()
-	s.sending.Go(func() {
-		defer s.protect()
+	s.sending.Go(protected(func() {
 		if before != nil {
 			<-before
 		}
@@ -38,5 +37,5 @@ func (s *session) sendDirect(to p2pchat.PeerID, text string, done func(id p2pcha
 		d.mu.Unlock()
 		close(ready)
 		done(id, err)
-	})
+	}))
 }

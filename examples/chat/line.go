@@ -139,17 +139,16 @@ func (l *line) openTerminal() {
 		return
 	}
 	l.term, l.out = t, t
-	l.setRestore(t.close)
 	if isTerminal(l.err) {
 		l.log.to(t) // or it would be written across the prompt
 	}
 	go func() {
-		defer l.protect()
+		defer protect()
 		<-l.ctx.Done()
 		t.close()
 	}()
 	go func() {
-		defer l.protect()
+		defer protect()
 		l.keepPrompt(t)
 	}()
 }
@@ -218,11 +217,7 @@ func (l *line) addToBurst(m p2pchat.Message) {
 	if l.burst.timer != nil {
 		l.burst.timer.Stop()
 	}
-	l.burst.timer = time.AfterFunc(burstGap, func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.endBurst()
-	})
+	l.burst.timer = time.AfterFunc(burstGap, protected(l.drained))
 }
 
 // endBurst shows the last messages of a burst, as the history orders them.
@@ -482,7 +477,7 @@ func (l *line) input() {
 func (l *line) edit(t *terminal) {
 	lines := make(chan string, 1024)
 	go func() {
-		defer l.protect()
+		defer protect()
 		select {
 		case <-l.welcomed:
 		case <-l.ctx.Done():
@@ -548,7 +543,12 @@ func (l *line) complain(format string, args ...any) {
 }
 
 func (l *line) closed(e ending) {
-	l.cleanUp()
+	l.mu.Lock()
+	t := l.term
+	l.mu.Unlock()
+	if t != nil {
+		t.close()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {

@@ -64,13 +64,23 @@ const (
 const wireVersion = 1
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	// After the first signal the second one kills: stop restores the default.
-	context.AfterFunc(ctx, stop)
+	defer protect()
+	ctx, stop := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	go protected(func() {
+		<-signals
+		stop()
+		<-signals // who asks twice does not want to wait
+		restore()
+		os.Exit(exitRuntime)
+	})()
 	// A reader that goes away must not kill the process before it has left
 	// the group: with SIGPIPE caught, the write reports an error instead.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	restore()
+	os.Exit(code)
 }
 
 // settings are the flags.

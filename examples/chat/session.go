@@ -52,41 +52,12 @@ type session struct {
 
 	directs directs
 	sending sync.WaitGroup // of direct messages
-
-	mu      sync.Mutex
-	restore func() // what must be done before the process ends, however it ends
 }
 
 func newSession(node *p2pchat.Node, net *fault.Transport) *session {
 	s := &session{node: node, faults: newFaults(net), ends: make(chan ending, 1)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
-}
-
-// setRestore sets what must be done before the process ends, however it ends.
-func (s *session) setRestore(f func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.restore = f
-}
-
-// cleanUp does what setRestore has set.
-func (s *session) cleanUp() {
-	s.mu.Lock()
-	f := s.restore
-	s.mu.Unlock()
-	if f != nil {
-		f()
-	}
-}
-
-// protect is deferred in every goroutine of a session: a panic must not leave
-// the terminal as it is.
-func (s *session) protect() {
-	if r := recover(); r != nil {
-		s.cleanUp()
-		panic(r)
-	}
 }
 
 // end asks for the end of the session. Only the first call counts.
@@ -99,21 +70,20 @@ func (s *session) end(e ending) {
 
 // run lives the session and returns the exit code.
 func (s *session) run(ctx context.Context) int {
-	defer s.cleanUp()
 	defer s.cancel()
 	var open sync.Once
 	messages, direct := make(chan struct{}), make(chan struct{})
 	opened := func() {
 		s.face.opened()
 		go func() {
-			defer s.protect()
+			defer protect()
 			defer close(direct)
 			for m := range s.node.Direct(context.Background()) {
 				s.face.direct(m)
 			}
 		}()
 		go func() {
-			defer s.protect()
+			defer protect()
 			defer close(messages)
 			for m := range s.node.Messages(context.Background(), p2pchat.FromStart) {
 				s.face.message(m)
@@ -121,7 +91,7 @@ func (s *session) run(ctx context.Context) int {
 			s.face.drained()
 		}()
 		go func() {
-			defer s.protect()
+			defer protect()
 			s.face.input()
 		}()
 	}
@@ -129,7 +99,7 @@ func (s *session) run(ctx context.Context) int {
 	events := make(chan struct{})
 	stream := s.node.Events(context.Background())
 	go func() {
-		defer s.protect()
+		defer protect()
 		defer close(events)
 		for e := range stream {
 			open.Do(opened)
@@ -138,7 +108,7 @@ func (s *session) run(ctx context.Context) int {
 	}()
 	joining := make(chan error, 1)
 	go func() {
-		defer s.protect()
+		defer protect()
 		err := s.node.Join(s.ctx)
 		open.Do(opened)
 		joining <- err
@@ -171,6 +141,7 @@ func (s *session) run(ctx context.Context) int {
 func within(d time.Duration, f func()) {
 	done := make(chan struct{})
 	go func() {
+		defer protect()
 		defer close(done)
 		f()
 	}()

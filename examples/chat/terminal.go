@@ -18,13 +18,7 @@ const (
 // terminal is a prompt at a real terminal. What is written to it appears above
 // the line that is being typed.
 type terminal struct {
-	in, out interface{ Fd() uintptr }
-	r       io.Reader
-	w       io.Writer
-
-	state *term.State // before
-	undo  func()
-	once  sync.Once // for close
+	*taken
 
 	mu      sync.Mutex // guards all below, and the output
 	editor  editor
@@ -34,49 +28,35 @@ type terminal struct {
 }
 
 // openTerminal sets a terminal up for editing, and returns nil if in and out
-// are none that can be. close must be called on every way out.
+// are none that can be.
 func openTerminal(in io.Reader, out io.Writer, complete func(string) completion) *terminal {
-	r, ok1 := in.(interface{ Fd() uintptr })
-	w, ok2 := out.(interface{ Fd() uintptr })
-	if !ok1 || !ok2 || !isTerminal(in) || !isTerminal(out) || os.Getenv("TERM") == "dumb" {
+	k := take(in, out)
+	if k == nil {
 		return nil
 	}
-	undo, err := enableCodes(w.Fd())
-	if err != nil {
-		return nil
-	}
-	state, err := term.MakeRaw(int(r.Fd()))
-	if err != nil {
-		undo()
-		return nil
-	}
-	t := &terminal{in: r, out: w, r: in, w: out, state: state, undo: undo, prompts: []string{"> "}}
+	t := &terminal{taken: k, prompts: []string{"> "}}
+	atEnd(t.close)
 	t.editor.complete = complete
-	t.screen.colour = os.Getenv("NO_COLOR") == ""
+	t.screen.colour = k.color
 	// xterm and screen cut rows when a window gets narrower; others wrap them.
 	t.screen.reflows = os.Getenv("XTERM_VERSION") == "" && os.Getenv("STY") == ""
 	t.screen.columns, t.screen.lines = 80, 24
 	t.screen.out.WriteString(modesOn)
 	t.resize()
-	stop := watchSize(t.resize)
-	t.undo = func() { stop(); undo() }
+	t.onResize(t.resize)
 	return t
 }
 
-// close restores the terminal, even one that takes no output any more. What is
-// written afterwards is printed as to a file.
+// close gives the terminal back. What is written afterwards is printed as to a
+// file.
 func (t *terminal) close() {
-	t.once.Do(func() {
-		within(flushTime, func() {
-			t.mu.Lock()
-			defer t.mu.Unlock()
-			t.screen.hide()
-			t.screen.out.WriteString(modesOff)
-			t.flush()
-			t.closed = true
-		})
-		_ = term.Restore(int(t.in.Fd()), t.state) // a terminal that is gone needs none
-		t.undo()
+	t.giveBack(func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.screen.hide()
+		t.screen.out.WriteString(modesOff)
+		t.flush()
+		t.closed = true
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -197,6 +198,10 @@ func TestTerminalIsRestored(t *testing.T) {
 		"SIGTERM": func(p *person, pid string) { signalTo(p.t, pid, syscall.SIGTERM) },
 		"SIGHUP":  func(p *person, pid string) { signalTo(p.t, pid, syscall.SIGHUP) },
 		"SIGINT":  func(p *person, pid string) { signalTo(p.t, pid, syscall.SIGINT) },
+		"SIGTERM twice": func(p *person, pid string) {
+			signalTo(p.t, pid, syscall.SIGTERM)
+			_ = syscall.Kill(number(p.t, pid), syscall.SIGTERM) // it may be gone
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -211,7 +216,7 @@ func TestTerminalIsRestored(t *testing.T) {
 			pid, err := os.ReadFile(pidFile)
 			require.NoError(t, err)
 			end(p, strings.TrimSpace(string(pid)))
-			p.sees(`code (0|137)\n`, `the same\n`)
+			p.sees(`code (0|1|137)\n`, `the same\n`)
 			require.NotContains(t, p.Screen.Text(), "half", "the prompt is gone")
 			p.types("typed\r")
 			p.sees(`^got typed`)
@@ -221,10 +226,46 @@ func TestTerminalIsRestored(t *testing.T) {
 
 func signalTo(t *testing.T, pid string, s syscall.Signal) {
 	t.Helper()
-	var n int
-	_, err := fmt.Sscan(pid, &n)
+	require.NoError(t, syscall.Kill(number(t, pid), s))
+}
+
+func number(t *testing.T, pid string) int {
+	t.Helper()
+	n, err := strconv.Atoi(pid)
 	require.NoError(t, err)
-	require.NoError(t, syscall.Kill(n, s))
+	return n
+}
+
+// panicEnv makes this test program a chat with these flags that has the command
+// /panic.
+const panicEnv = "P2PCHAT_TEST_PANIC"
+
+// TestPanicGivesTheTerminalBack lets a goroutine of each face that draws on a
+// terminal panic.
+func TestPanicGivesTheTerminalBack(t *testing.T) {
+	if args := os.Getenv(panicEnv); args != "" {
+		slashes = append(slashes, slash{"panic", "", "", func(*line, string) error { panic("on purpose") }})
+		orders = append(orders, order{"panic", "", "", func(*cockpit, string) error { panic("on purpose") }})
+		os.Exit(run(t.Context(), strings.Fields(args), os.Stdin, os.Stdout, os.Stderr))
+	}
+	t.Parallel()
+	for face, c := range map[string]struct{ args, shows string }{
+		"line":    {strings.Join(newGroup(), " "), `n1 \| = 1/1`},
+		"cockpit": {"-spawn 1 -iface lo", `1> text speaks as node 1`},
+	} {
+		t.Run(face, func(t *testing.T) {
+			t.Parallel()
+			cmd := exec.Command("sh", "-c", "before=$(stty -g); "+os.Args[0]+" -test.run '^TestPanicGivesTheTerminalBack$'; echo code $?; "+
+				`[ "$(stty -g)" = "$before" ] && echo the same || echo different; read line; echo got $line`)
+			cmd.Env = append(os.Environ(), "TERM=xterm", panicEnv+"="+c.args)
+			p := &person{t: t, Session: open(t, cmd, 100, 60)}
+			p.sees(c.shows)
+			p.types("/panic\r")
+			p.sees(`panic: on purpose \[recovered`, `code 2\n`, `the same\n`)
+			p.types("typed\r")
+			p.sees(`^got typed`)
+		})
+	}
 }
 
 // TestTerminalIsKilled takes the terminal away from under the program, which

@@ -17,6 +17,7 @@ func watchSize(changed func()) (stop func()) {
 	signal.Notify(resized, syscall.SIGWINCH)
 	done := make(chan struct{})
 	go func() {
+		defer protect()
 		for {
 			select {
 			case <-resized:

@@ -27,6 +27,7 @@ func watchSize(changed func()) (stop func()) {
 	tick := time.NewTicker(sizeInterval)
 	done := make(chan struct{})
 	go func() {
+		defer protect()
 		for {
 			select {
 			case <-tick.C:

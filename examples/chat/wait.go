@@ -38,7 +38,7 @@ func (m *machine) wait(c *command) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.waits.Go(func() {
+	m.waits.Go(protected(func() {
 		ctx := m.ctx
 		if c.TimeoutMS != nil {
 			var cancel context.CancelFunc
@@ -51,7 +51,7 @@ func (m *machine) wait(c *command) (any, error) {
 			err = &opError{codeTimeout, "not within " + limit.String()}
 		}
 		m.reply(c.Ref, data, err)
-	})
+	}))
 	return nil, errNoReply
 }
 

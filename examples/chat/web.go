@@ -124,6 +124,7 @@ func newWeb(ln net.Listener, host string) *web {
 		ErrorLog:          log.New(io.Discard, "", 0), // of clients that break off
 	}
 	go func() {
+		defer protect()
 		defer close(w.served)
 		_ = w.server.Serve(&fewConns{Listener: ln, free: make(chan struct{}, webConns)}) // it ends by close only
 	}()
