@@ -10,26 +10,34 @@ import (
 	"github.com/seed-885536be/p2p/transport/lan"
 )
 
-// A node that greets the default group and answers whoever greets it.
+// Two nodes on this host find each other by the multicast address, and go on by
+// a stream. Leave out Interfaces, and they do so on the local network.
 func Example() {
-	t := lan.New(lan.Config{})
-	err := t.Open(transport.HandlerFunc(func(e transport.Event) {
-		switch e.Kind {
-		case transport.Datagram:
-			_ = t.Stream(e.Peer, []byte("welcome"))
-		case transport.Frame:
-			fmt.Printf("%v says %q\n", e.Peer, e.Frame)
-		case transport.Down:
-			fmt.Printf("%v: %v\n", e.Peer, e.Cause)
+	config := lan.Config{Group: "239.255.77.13:7713", Interfaces: []string{"127.0.0.1"}}
+	ada, bob := lan.New(config), lan.New(config)
+
+	said := make(chan string)
+	if err := ada.Open(transport.HandlerFunc(func(e transport.Event) {
+		if e.Kind == transport.Frame {
+			said <- string(e.Frame)
 		}
-	}))
-	if err != nil {
+	})); err != nil {
+		log.Fatal(err) // a *transport.NetworkError says what is missing
+	}
+	defer ada.Close()
+	if err := bob.Open(transport.HandlerFunc(func(e transport.Event) {
+		if e.Kind == transport.Datagram {
+			_ = bob.Stream(e.Peer, []byte("I am here")) // if ada is gone, a Down says so
+		}
+	})); err != nil {
 		log.Fatal(err)
 	}
-	defer t.Close()
-	if err := t.Multicast([]byte("hello, everybody")); err != nil {
-		log.Print(err)
+	defer bob.Close()
+	if err := ada.Multicast([]byte("who is there?")); err != nil {
+		log.Fatal(err)
 	}
+	fmt.Println(<-said)
+	// Output: I am here
 }
 
 // A program that tells why nobody is heard.
