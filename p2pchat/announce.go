@@ -55,10 +55,10 @@ func (n *Node) announce(now time.Time, r core.Ready) bool {
 		n.publish(&ForkEvent{Author: n.peer(f.Author), Writer: f.Writer, N: f.N})
 	}
 	if lost := uint64(len(r.Log.Displaced)) + r.Log.Forgotten; lost > 0 {
-		n.publish(&WarningEvent{Code: "displaced", Text: "the group had given up waiting for messages that this node held", Count: lost})
+		n.publish(&WarningEvent{Code: WarnDisplaced, Text: "the group had given up waiting for messages that this node held", Count: lost})
 	}
 	if r.Log.Err != nil {
-		n.publish(&WarningEvent{Code: "store", Text: r.Log.Err.Error(), Count: 1})
+		n.publish(&WarningEvent{Code: WarnStore, Text: r.Log.Err.Error(), Count: 1})
 	}
 	if r.Left {
 		n.left = true
@@ -104,20 +104,20 @@ func (n *Node) broadcast() {
 func (n *Node) note(now time.Time, note any) {
 	switch e := note.(type) {
 	case membership.Searching:
-		n.publish(&JoinEvent{Phase: "probe", Try: e.Try})
+		n.publish(&JoinEvent{Phase: JoinProbe, Try: e.Try})
 	case membership.Installed:
 		n.installed(now, e)
 	case membership.Suspected:
-		ev := &PeerEvent{Peer: peer(e.Member), State: "suspect", Why: e.Why, Silent: e.Silent}
+		ev := &PeerEvent{Peer: peer(e.Member), State: PeerSuspect, Why: e.Why, Silent: e.Silent}
 		n.watch.suspects[ev.Peer.Key] = ev
 		n.publish(ev)
 	case membership.Restored:
 		delete(n.watch.suspects, e.Member.Key)
-		n.publish(&PeerEvent{Peer: peer(e.Member), State: "up", Why: "heard"})
+		n.publish(&PeerEvent{Peer: peer(e.Member), State: PeerUp, Why: "heard"})
 	case membership.Evicted:
-		n.publish(&WarningEvent{Code: "evicted", Text: "the group went on without this node, which joins again", Count: 1})
+		n.publish(&WarningEvent{Code: WarnEvicted, Text: "the group went on without this node, which joins again", Count: 1})
 	case membership.Woke:
-		n.publish(&WarningEvent{Code: "woke", Text: fmt.Sprintf("woke after %v, resyncing", e.After.Round(time.Second)), Count: 1})
+		n.publish(&WarningEvent{Code: WarnWoke, Text: fmt.Sprintf("woke after %v, resyncing", e.After.Round(time.Second)), Count: 1})
 	case core.DirectDone:
 		if done := n.direct.sending[e.Ticket]; done != nil {
 			delete(n.direct.sending, e.Ticket)
@@ -135,7 +135,7 @@ func (n *Node) note(now time.Time, note any) {
 		n.publish(&HeartbeatEvent{From: n.peer(e.From), Term: e.View.Epoch.Ctr, Number: v.Number, Sent: e.Sent})
 	case core.ElectionStep:
 		ev := &ElectionEvent{
-			Algorithm: n.core.Group().Algorithm(), Term: e.Term, Phase: string(e.Phase), Kind: e.Kind, From: n.peer(e.From),
+			Algorithm: n.core.Group().Algorithm(), Term: e.Term, Phase: ElectionPhase(e.Phase), Kind: e.Kind, From: n.peer(e.From),
 		}
 		if e.To != (membership.Key{}) {
 			ev.To = n.peer(e.To)
@@ -171,7 +171,7 @@ func (n *Node) installed(now time.Time, e membership.Installed) {
 		n.phase = PhaseSyncing
 		n.first = len(v.Members) == 1
 		if !n.first {
-			n.publish(&JoinEvent{Phase: "assigned", Coordinator: v.Coordinator, Term: v.Term})
+			n.publish(&JoinEvent{Phase: JoinAssigned, Coordinator: v.Coordinator, Term: v.Term})
 		}
 	}
 	ev := &ViewEvent{View: v, Cause: Cause(e.Cause.String())}
@@ -198,13 +198,13 @@ func (n *Node) installed(now time.Time, e membership.Installed) {
 	n.publish(ev)
 	for _, p := range ev.Joined {
 		if p.Key != n.id {
-			n.publish(&PeerEvent{Peer: p, State: "up", Why: "joined"})
+			n.publish(&PeerEvent{Peer: p, State: PeerUp, Why: "joined"})
 		}
 	}
 	for _, d := range ev.Left {
-		state := "left"
+		state := PeerLeft
 		if d.Failed {
-			state = "dead"
+			state = PeerDead
 		}
 		n.publish(&PeerEvent{Peer: d.Peer, State: state, Why: string(ev.Cause)})
 	}
@@ -219,7 +219,7 @@ func (n *Node) installed(now time.Time, e membership.Installed) {
 		n.publish(c)
 	}
 	if e.Prev.Members == nil && !n.first && n.phase == PhaseSyncing {
-		n.publish(&JoinEvent{Phase: "sync", Coordinator: v.Coordinator, Term: v.Term})
+		n.publish(&JoinEvent{Phase: JoinSync, Coordinator: v.Coordinator, Term: v.Term})
 	}
 }
 
@@ -242,9 +242,9 @@ func (n *Node) synced() {
 	}
 	n.phase = PhaseMember
 	v := view(n.core.Group().View())
-	ev := &JoinEvent{Phase: "ready", Coordinator: v.Coordinator, Term: v.Term}
+	ev := &JoinEvent{Phase: JoinReady, Coordinator: v.Coordinator, Term: v.Term}
 	if n.first {
-		ev.Phase = "first"
+		ev.Phase = JoinFirst
 	}
 	n.publish(ev)
 }
@@ -293,7 +293,7 @@ func (n *Node) warn(now time.Time) {
 		slices.Sort(reasons)
 		for _, reason := range reasons {
 			if c := count[reason] - n.drops.count[reason]; c > 0 {
-				n.publish(&WarningEvent{Code: "dropped", Text: fmt.Sprintf("packets refused: %s", reason), Count: c})
+				n.publish(&WarningEvent{Code: WarnDropped, Text: fmt.Sprintf("packets refused: %s", reason), Count: c})
 			}
 		}
 	}

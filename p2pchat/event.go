@@ -9,12 +9,22 @@ import "time"
 // changed.
 type Event interface{ event() }
 
+// JoinPhase is how far a newcomer is.
+type JoinPhase string
+
+// The phases of a JoinEvent.
+const (
+	JoinProbe    JoinPhase = "probe"    // looking for a coordinator
+	JoinAssigned JoinPhase = "assigned" // registered
+	JoinSync     JoinPhase = "sync"     // taking over the history
+	JoinReady    JoinPhase = "ready"    // a member, and up to date
+	JoinFirst    JoinPhase = "first"    // founded a new group
+	JoinFailed   JoinPhase = "failed"
+)
+
 // JoinEvent tells how joining goes on.
 type JoinEvent struct {
-	// Phase is "probe" (looking for a coordinator), "assigned" (registered),
-	// "sync" (taking over the history), "ready" (member, and up to date),
-	// "first" (founded a new group) or "failed".
-	Phase       string
+	Phase       JoinPhase
 	Try         int    // for "probe", from 1
 	Coordinator Peer   // for "assigned", "ready" and "first"
 	Term        uint64 // the coordinator's
@@ -61,10 +71,21 @@ type CoordinatorEvent struct {
 	Gap      time.Duration // how long this node had heard none
 }
 
+// PeerState is what is known of a peer's health.
+type PeerState string
+
+// The states of a PeerEvent.
+const (
+	PeerUp      PeerState = "up"
+	PeerSuspect PeerState = "suspect" // it is asked whether it is there
+	PeerLeft    PeerState = "left"    // it said goodbye
+	PeerDead    PeerState = "dead"    // it failed, or the group went on without it
+)
+
 // PeerEvent says what is known of a peer's health, when it changes.
 type PeerEvent struct {
 	Peer   Peer
-	State  string        // "up", "suspect", "left" or "dead"
+	State  PeerState
 	Why    string        // such as "silent", "refused", "joined"
 	Silent time.Duration // how long nothing had been heard of it
 }
@@ -77,11 +98,24 @@ type HeartbeatEvent struct {
 	Sent   bool   // by this node, the coordinator
 }
 
+// ElectionPhase is what a step of an election is.
+type ElectionPhase string
+
+// The phases of an ElectionEvent.
+const (
+	ElectionStart ElectionPhase = "start"
+	ElectionSend  ElectionPhase = "send" // a message was sent, see ElectionEvent.Kind
+	ElectionRecv  ElectionPhase = "recv" // a message came
+	ElectionWin   ElectionPhase = "win"
+	ElectionLose  ElectionPhase = "lose"
+	ElectionAbort ElectionPhase = "abort" // the coordinator was there after all
+)
+
 // ElectionEvent is one step of an election.
 type ElectionEvent struct {
 	Algorithm string // "bully", "ring"
 	Term      uint64 // the term that the election is for
-	Phase     string // "start", "send", "recv", "win", "lose" or "abort"
+	Phase     ElectionPhase
 	// Kind is, for "send" and "recv", the message: "ELECTION", "ANSWER",
 	// "COORDINATOR" (the winner's announcement), "TOKEN", "TOKEN_ACK",
 	// "RING_PROBE" or "RING_PROBE_OK".
@@ -148,18 +182,20 @@ type ForkEvent struct {
 	N      uint64   // number of the two blocks
 }
 
-// WarningEvent says that something may need a person. Codes of the network are
-// the transport's, such as "no_multicast" of package lan.
+// Codes of a WarningEvent. A transport has its own besides, such as
+// "no_multicast" of package lan.
+const (
+	WarnDropped   = "dropped"    // packets were refused; at most once a minute for each reason, which Text names
+	WarnEvicted   = "evicted"    // the group went on without this node, which joins again
+	WarnWoke      = "woke"       // the process or its host stood still
+	WarnHeld      = "held"       // a peer sends so much that is refused that its stream is read slowly; at most once a minute for each
+	WarnClockSkew = "clock_skew" // an author's clock differs by over a minute; once for each
+	WarnStore     = "store"      // the data directory failed
+	WarnDisplaced = "displaced"  // the group had given up waiting for messages that this node held; see WithCompaction
+)
+
+// WarningEvent says that something may need a person.
 type WarningEvent struct {
-	// Code is "dropped" (packets were refused; at most one a minute for each
-	// reason, which Text names), "evicted" (the group went on without this node,
-	// which joins again), "woke" (the process or its host stood still),
-	// "held" (a peer sends so much that is refused that its stream is read
-	// slowly; once a minute for each member),
-	// "clock_skew" (an author's clock differs by over a minute; once for each),
-	// "store" (the data directory failed), "displaced" (the group had given up
-	// waiting for messages that this node held; see WithCompaction), or a code of
-	// the transport's, such as "no_multicast".
 	Code  string
 	Text  string // for a person
 	Count uint64 // packets if "dropped", since the last warning for the reason; messages if "displaced"; else 1

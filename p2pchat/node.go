@@ -349,7 +349,7 @@ func (n *Node) finish(err error) {
 		n.err = err
 	}
 	if joining && n.err != nil {
-		n.publish(&JoinEvent{Phase: "failed", Err: n.err})
+		n.publish(&JoinEvent{Phase: JoinFailed, Err: n.err})
 	}
 	close(n.stop)
 	n.mu.Unlock()

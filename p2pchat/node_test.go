@@ -171,14 +171,14 @@ func TestFoundsAloneAndIsItsCoordinator(t *testing.T) {
 		require.Equal(t, uint32(1), v.Coordinator.ID)
 		require.Equal(t, p2pchat.PhaseMember, n.Status().Phase)
 		require.NoError(t, n.Leave(w.ctx))
-		var phases []string
+		var phases []p2pchat.JoinPhase
 		for e := range events {
 			if j, ok := e.(*p2pchat.JoinEvent); ok {
 				phases = append(phases, j.Phase)
 			}
 		}
-		require.Equal(t, "probe", phases[0])
-		require.Equal(t, "first", phases[len(phases)-1])
+		require.Equal(t, p2pchat.JoinProbe, phases[0])
+		require.Equal(t, p2pchat.JoinFirst, phases[len(phases)-1])
 	})
 }
 
@@ -387,7 +387,7 @@ func TestGracefulLeaveIsAnnouncedAtOnce(t *testing.T) {
 		require.Less(t, time.Since(start), 300*time.Millisecond)
 		var left []uint32
 		for e := range events {
-			if p, ok := e.(*p2pchat.PeerEvent); ok && p.State != "up" {
+			if p, ok := e.(*p2pchat.PeerEvent); ok && p.State != p2pchat.PeerUp {
 				require.Equal(t, "left", p.State)
 				left = append(left, p.Peer.ID)
 			}

@@ -63,7 +63,7 @@ func (n *Node) skew() {
 		}
 		if d > maxSkew {
 			n.watch.skewed[m.Author] = true
-			n.publish(&WarningEvent{Code: "clock_skew", Text: fmt.Sprintf("the clock of %v is %v %s this one", n.peer(m.Author), d.Round(time.Second), how), Count: 1})
+			n.publish(&WarningEvent{Code: WarnClockSkew, Text: fmt.Sprintf("the clock of %v is %v %s this one", n.peer(m.Author), d.Round(time.Second), how), Count: 1})
 		}
 	}
 }
@@ -84,5 +84,5 @@ func (n *Node) held(now time.Time, h core.Held) {
 	if member {
 		who = n.peer(h.Key).String()
 	}
-	n.publish(&WarningEvent{Code: "held", Text: who + " sends what is refused, and is slowed down", Count: 1})
+	n.publish(&WarningEvent{Code: WarnHeld, Text: who + " sends what is refused, and is slowed down", Count: 1})
 }

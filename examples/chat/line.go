@@ -308,7 +308,7 @@ func (l *line) event(e p2pchat.Event) {
 			who = "coordinator " + who
 		}
 		switch e.State {
-		case "suspect":
+		case p2pchat.PeerSuspect:
 			why := "is silent for " + seconds(e.Silent)
 			switch e.Why {
 			case "reset":
@@ -319,13 +319,13 @@ func (l *line) event(e p2pchat.Event) {
 				why = "takes no connections"
 			}
 			l.note("!!", who+" "+why+": suspect", nil)
-		case "up":
+		case p2pchat.PeerUp:
 			if e.Why != "joined" {
 				l.note("--", who+" is well", nil)
 			}
 		}
 	case *p2pchat.ElectionEvent:
-		if e.Phase == "start" {
+		if e.Phase == p2pchat.ElectionStart {
 			l.note("!!", fmt.Sprintf("election for term %d (%s)", e.Term, e.Algorithm), nil)
 		}
 	case *p2pchat.NickEvent:
@@ -352,16 +352,16 @@ func (l *line) event(e p2pchat.Event) {
 
 func (l *line) join(e *p2pchat.JoinEvent) {
 	switch e.Phase {
-	case "probe":
+	case p2pchat.JoinProbe:
 		if e.Try == 1 {
 			l.printf("  looking for the group…")
 		}
-	case "first":
+	case p2pchat.JoinFirst:
 		l.printf("  nobody answered -> founding a new group as its coordinator")
 		l.welcome()
-	case "sync":
+	case p2pchat.JoinSync:
 		l.printf("  taking over the history…")
-	case "ready":
+	case p2pchat.JoinReady:
 		l.printf("  joined the group of %s, term %d", show(e.Coordinator), e.Term)
 		l.welcome()
 	}

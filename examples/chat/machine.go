@@ -75,11 +75,11 @@ func (m *machine) event(e p2pchat.Event) {
 func (m *machine) write(e p2pchat.Event) {
 	switch e := e.(type) {
 	case *p2pchat.JoinEvent:
-		b := joinBody{Phase: e.Phase, Try: e.Try, Coord: toOptional(e.Coordinator), Term: e.Term}
+		b := joinBody{Phase: string(e.Phase), Try: e.Try, Coord: toOptional(e.Coordinator), Term: e.Term}
 		if e.Err != nil {
 			b.Code, b.Text = errorCode(e.Err), e.Err.Error()
 		}
-		if e.Phase == "failed" {
+		if e.Phase == p2pchat.JoinFailed {
 			if m.ctx.Err() != nil {
 				return // we gave up ourselves
 			}
@@ -100,7 +100,7 @@ func (m *machine) write(e p2pchat.Event) {
 		}
 	case *p2pchat.ElectionEvent:
 		if m.wants("elect") {
-			m.out.emit(electBody{Algo: e.Algorithm, Term: e.Term, Phase: e.Phase, Kind: e.Kind, From: toOptional(e.From), To: toOptional(e.To)})
+			m.out.emit(electBody{Algo: e.Algorithm, Term: e.Term, Phase: string(e.Phase), Kind: e.Kind, From: toOptional(e.From), To: toOptional(e.To)})
 		}
 	case *p2pchat.StableEvent:
 		if msg, ok := m.node.Lookup(e.Last); ok {

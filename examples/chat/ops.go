@@ -245,7 +245,7 @@ func (m *machine) who(*command) (any, error) {
 	s := m.node.Status()
 	w := &whoData{Items: make([]peerBody, len(s.View.Members))}
 	for i, p := range s.View.Members {
-		health := p2pchat.PeerEvent{Peer: p, State: "up"}
+		health := p2pchat.PeerEvent{Peer: p, State: p2pchat.PeerUp}
 		for _, e := range s.Suspects {
 			if e.Peer.Key == p.Key {
 				health = e

@@ -439,7 +439,7 @@ func toMsg(m p2pchat.Message) msgBody {
 }
 
 func toHealth(e p2pchat.PeerEvent) peerBody {
-	return peerBody{Peer: toRef(e.Peer), State: e.State, Why: e.Why, SilentMS: e.Silent.Milliseconds()}
+	return peerBody{Peer: toRef(e.Peer), State: string(e.State), Why: e.Why, SilentMS: e.Silent.Milliseconds()}
 }
 
 func toKeys(ids []p2pchat.MessageID) []string {

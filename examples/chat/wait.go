@@ -223,7 +223,7 @@ func (s *showing) wrote(e p2pchat.Event) {
 	defer s.mu.Unlock()
 	switch e := e.(type) {
 	case *p2pchat.JoinEvent:
-		s.now.joined = s.now.joined || e.Phase == "ready" || e.Phase == "first"
+		s.now.joined = s.now.joined || e.Phase == p2pchat.JoinReady || e.Phase == p2pchat.JoinFirst
 	case *p2pchat.ViewEvent:
 		s.now.view = e.View.Number
 	case *p2pchat.CoordinatorEvent:
