@@ -51,7 +51,7 @@ func found(self Member, ctr, number uint64) View {
 func amend(v View, ctr uint64, fresh bool, joined []Member, left []Departure) View {
 	n := View{ID: v.ID, Class: v.Class, Number: v.Number + 1}
 	n.Members, n.NextID = revise(v.Members, v.NextID, joined, left)
-	if c := ClassOf(len(n.Members)); c != v.Class || fresh || v.ID.Seq == 1<<32-1 {
+	if c := classOf(len(n.Members)); c != v.Class || fresh || v.ID.Seq == 1<<32-1 {
 		n.Class = c
 		n.ID.Epoch.Ctr, n.ID.Seq = ctr, 0
 	} else {
@@ -65,7 +65,7 @@ func amend(v View, ctr uint64, fresh bool, joined []Member, left []Departure) Vi
 func succeed(base View, self Member, ctr uint64, joined []Member, left []Departure) View {
 	n := View{ID: ViewID{Epoch: Epoch{Ctr: ctr, Leader: self.Key, Inc: self.Inc}}, Number: base.Number + 1}
 	n.Members, n.NextID = revise(base.Members, base.NextID, joined, left)
-	n.Class = ClassOf(len(n.Members))
+	n.Class = classOf(len(n.Members))
 	return n
 }
 
@@ -145,7 +145,7 @@ func merge(mine View, others []View, ctr uint64, departed func(Key) uint64) View
 		}
 	}
 	slices.SortFunc(n.Members, func(a, b Member) int { return cmp.Compare(a.ID, b.ID) })
-	n.Class = ClassOf(len(n.Members))
+	n.Class = classOf(len(n.Members))
 	return n
 }
 

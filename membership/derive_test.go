@@ -104,7 +104,7 @@ func TestViewsFollowTheirModel(t *testing.T) {
 				requireModel(t, want, n)
 				require.Positive(t, n.ID.Compare(v.ID))
 				require.Equal(t, v.Number+1, n.Number)
-				require.Equal(t, ClassOf(len(n.Members)), n.Class)
+				require.Equal(t, classOf(len(n.Members)), n.Class)
 				require.Equal(t, fresh || n.Class != v.Class, n.ID.Epoch != v.ID.Epoch)
 				note(v, n)
 				groups[i] = n

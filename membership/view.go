@@ -103,8 +103,8 @@ func (v View) Equal(o View) bool {
 	return v.ID == o.ID && v.Class == o.Class && v.Number == o.Number && v.NextID == o.NextID && slices.Equal(v.Members, o.Members)
 }
 
-// ClassOf is the class of a group of n members.
-func ClassOf(n int) uint8 {
+// classOf is the class of a group of n members.
+func classOf(n int) uint8 {
 	if n < 1 {
 		return 0
 	}
