@@ -12,7 +12,8 @@ import (
 // at least, and its bytes count: spaces and capitals too. New takes some tenths of
 // a second longer with it. Who captures packets can try to guess a passphrase;
 // nobody can guess a code, see WithGroupCode. Package seal says exactly what is
-// protected.
+// protected. To change keys while the group goes on, give WithTransport a
+// seal.Transport and call its SetKeys.
 //
 // The default is an open group: everybody on the network can read and join it.
 // With WithDataDir a history belongs to one group, and a sealed group is another
