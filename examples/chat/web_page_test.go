@@ -6,7 +6,9 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"io"
 	"net"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -329,4 +331,51 @@ func testAgain(t *testing.T, b *browser) {
 	t.Cleanup(again.close)
 	again.said("other", []byte(`{"v":1,"seq":1,"t":"2026-01-01T00:00:00.000Z","ms":0,"node":"ab","id":7,"ev":"view","term":1,"vid":1,"coord":7,"size":1,"members":[{"id":7,"node":"ab","nick":"new","addr":""}],"joined":[],"left":[],"renumbered":[],"cause":"first"}`))
 	page.until(`document.querySelectorAll(".node").length === 1 && document.querySelector(".node .nick").textContent === "new"`)
+}
+
+// TestCockpitPage looks at the page of a cockpit, which shows all of its processes
+// with their own eyes, while the network is cut and heals.
+func TestCockpitPage(t *testing.T) {
+	t.Parallel()
+	b := newBrowser(t)
+	cockpit := exec.Command(lab.Build(t, "github.com/seed-885536be/p2p/examples/chat"), "-spawn", "4", "-web", "127.0.0.1:0")
+	out := newSink()
+	cockpit.Stdout, cockpit.Stderr = out, out
+	stdin, err := cockpit.StdinPipe()
+	require.NoError(t, err)
+	require.NoError(t, cockpit.Start())
+	t.Cleanup(func() {
+		stdin.Close()
+		_ = cockpit.Wait()
+	})
+	enter := func(line string) {
+		_, err := io.WriteString(stdin, line+"\n")
+		require.NoError(t, err)
+	}
+	var address string
+	out.await(t, "the page's address", func(all string) bool {
+		_, rest, ok := strings.Cut(all, "web view: ")
+		address, _, _ = strings.Cut(rest, "\n")
+		return ok
+	})
+	page := b.open(t, address)
+	page.screen(1280, 720, false, true, true)
+	page.until(`document.querySelectorAll(".node.up").length === 4`)
+	page.until(crownOf(1))
+	enter("1> hello")
+	page.until(oneHistory(4, 1))
+
+	const codes = `new Set([...document.querySelectorAll(".node.up")].map((n) => n.dataset.code)).size`
+	enter("/cut 1,2|3,4")
+	page.until(`headline.textContent === "Split brain" && document.querySelectorAll(".crown").length === 2 && document.querySelectorAll("#circles circle").length === 2`)
+	enter("1> just us two")
+	enter("4> and we two")
+	page.until(`document.querySelectorAll(".node.up").length === 4 && ` + codes + ` === 2`)
+	page.until(`[...document.querySelectorAll("#messages .holds")].map((e) => e.textContent).sort().join() === "only at 1 2,only at 3 4"`)
+	enter("/heal")
+	page.until(oneHistory(4, 3))
+	page.until(`document.querySelectorAll(".crown").length === 1 && document.querySelectorAll("#circles circle").length === 1 && ` + codes + ` === 1`)
+	page.clean(address)
+	enter("/quit")
+	page.until(`headline.textContent === "Not connected"`)
 }
