@@ -258,7 +258,7 @@ func (c *Coordinated) fire(t timer, late time.Duration) {
 	case timerJoin:
 		c.sendJoin()
 	case timerFound:
-		c.foundGroup()
+		c.foundGroup(late)
 	case timerAdmit:
 		c.admit()
 	case timerBeat:

@@ -455,6 +455,31 @@ func TestRetryAfterIsObeyed(t *testing.T) {
 	require.NotEmpty(t, sent[Join](a.pass(61*time.Second)), "a minute is the most")
 }
 
+// A newcomer whose process stood still, as on a busy machine, has not read yet
+// what it was answered. It founds no group before it has.
+func TestNewcomerThatStoodStillReadsFirst(t *testing.T) {
+	a := newAlone(t, 1, Default())
+	a.step(Start{})
+	a.now = a.now.Add(time.Second) // its patience has ended
+	a.m.Tick(a.now)
+	require.Empty(t, a.m.View().Members, "not at once")
+	sent := a.m.Ready().Send
+	require.NotEmpty(t, sent)
+	require.Equal(t, KindJoin, sent[len(sent)-1].Packet.Body.Kind(), "it asks again")
+	v := viewOf(3, 2, 1)
+	a.receive(2, 1, v.ID, Welcome{View: v})
+	require.Len(t, a.m.View().Members, 2)
+
+	// Nobody is there: it founds a group all the same, however often it stands still.
+	b := newAlone(t, 1, Default())
+	b.step(Start{})
+	for range 2 + 2*maxStood {
+		b.now = b.now.Add(time.Second)
+		b.m.Tick(b.now)
+	}
+	require.Len(t, b.m.View().Members, 1)
+}
+
 func TestJoinRejectTakesTheNextIncarnation(t *testing.T) {
 	a := newAlone(t, 1, Classic())
 	a.step(Start{})

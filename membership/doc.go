@@ -61,6 +61,7 @@
 //	           RETRY_AFTER                             pause
 //	           Refused                                 JOIN within RTO, JoinWin once more
 //	           JoinWin is over                         view of itself with ID 1; → leading
+//	           the same, RTO late, thrice at most      JoinWin/2 more: what came meanwhile is not read yet
 //	any        a timer is three H late, or Slept       Woke; KEEPALIVE or HEARTBEAT at once
 //	leading    every H                                 HEARTBEAT to the group, and to deaf members
 //	           JOIN, unknown or new incarnation        admit: at once, or after JoinBatch; WELCOME

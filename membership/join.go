@@ -10,6 +10,7 @@ type joinState struct {
 	tries   int
 	others  bool          // other newcomers were heard
 	beats   int           // heartbeats were heard
+	stood   int           // how often founding was put off because this process had stood still
 	latest  time.Time     // it does not give way beyond this
 	backoff time.Duration // until the next JOIN
 	sent    time.Time     // the last JOIN; its answer is a round trip if it is the only one
@@ -50,6 +51,10 @@ func (c *Coordinated) joinBody() Join {
 // its JOINs to the coordinator that it hears: its multicast may not get out.
 const muteBeats = 3
 
+// maxStood is how often a process that stands still puts founding off: one that
+// always does must found a group in the end.
+const maxStood = 3
+
 // joinWithin makes sure that the next JOIN is sent soon.
 func (c *Coordinated) joinWithin(d time.Duration) {
 	if at := c.now.Add(d); c.due[timerJoin].After(at) {
@@ -74,8 +79,14 @@ func (c *Coordinated) refused(wait time.Duration) {
 
 // foundGroup makes this node the coordinator of a group of its own: nobody
 // coordinates within its hearing.
-func (c *Coordinated) foundGroup() {
+func (c *Coordinated) foundGroup(late time.Duration) {
 	if c.state != joining {
+		return
+	}
+	if late > c.t.RTO && c.join.stood < maxStood {
+		// It stood still, and what it was answered meanwhile it has not read yet.
+		c.join.stood++
+		c.foundBy(c.t.JoinWin / 2)
 		return
 	}
 	ctr := c.nextCtr()
