@@ -17,7 +17,7 @@ import (
 // never lost, no message's number is given twice, and the key stays.
 func TestKilledWhileWriting(t *testing.T) {
 	t.Parallel()
-	lanes, rounds := 4, 50
+	lanes, rounds := 4, 30
 	if testing.Short() {
 		rounds = 5
 	}

@@ -103,6 +103,7 @@ func crownOf(id int) string {
 
 // TestPage looks at the page in a browser.
 func TestPage(t *testing.T) {
+	t.Parallel()
 	b := newBrowser(t)
 	t.Run("group", func(t *testing.T) {
 		s, page := four(t, b)

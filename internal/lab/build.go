@@ -3,11 +3,14 @@
 package lab
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"sync"
 	"testing"
 )
@@ -21,7 +24,16 @@ var builds struct {
 
 // Main runs the tests and removes what Build has built. A package that uses
 // Build calls it: func TestMain(m *testing.M) { os.Exit(lab.Main(m)) }.
+//
+// Tests with processes mostly wait. Unless the flag -parallel says otherwise, it
+// lets three times as many of them run at once as there are CPUs.
 func Main(m interface{ Run() int }) int {
+	flag.Parse()
+	asked := false
+	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "test.parallel" })
+	if !asked {
+		_ = flag.Set("test.parallel", strconv.Itoa(3*runtime.GOMAXPROCS(0)))
+	}
 	code := m.Run()
 	builds.Lock()
 	defer builds.Unlock()
