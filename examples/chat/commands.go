@@ -38,7 +38,7 @@ func init() {
 		{"history", "[n]", "the last n messages of the room (20)", (*line).history},
 		{"search", "words", "messages that contain these words", (*line).search},
 		{"more", "", "what was said before those that were listed last", (*line).listMore},
-		{"why", "m", "why a message stands where it stands: by its number or key", (*line).why},
+		{"why", "m", "why a message stands where it does: by number or key", (*line).why},
 		{"digest", "", "the digest of your history, and who shares it", (*line).digest},
 		{"elect", "", "elect a coordinator now", (*line).elect},
 		{"clear", "", "clear the screen", (*line).clear},

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"golang.org/x/term"
 
@@ -22,7 +21,7 @@ const (
 	maxTyped   = 1 << 20                // bytes of a typed line
 	burstShown = 10                     // messages of a burst that are shown
 	burstGap   = 150 * time.Millisecond // quiet that ends a burst
-	viewColumn = 72                     // where the view stands in a line
+	viewColumn = 72                     // where the view stands in a line, if that is wide enough
 	clock      = "15:04:05"
 
 	promptGap   = 250 * time.Millisecond // between two looks at the group's state for the prompt
@@ -46,6 +45,7 @@ type line struct {
 	burst    burst
 	more     func() iter.Seq[p2pchat.Message] // what /more goes on with, the newest first
 	from     p2pchat.Peer                     // of the last direct message
+	leader   p2pchat.PeerID                   // of the last view that was shown
 	progress time.Time                        // when the progress of joining was shown last
 }
 
@@ -79,7 +79,11 @@ func (l *line) printf(format string, args ...any) {
 func (l *line) note(mark, text string, v *p2pchat.View) {
 	s := fmt.Sprintf("%s  %-3s %s", time.Now().Format(clock), mark, text)
 	if v != nil {
-		s += strings.Repeat(" ", max(2, viewColumn-utf8.RuneCountInString(s))) + notation(*v)
+		view, column := notation(*v), viewColumn
+		if l.term != nil {
+			column = min(column, l.term.width()-textWidth(view)-1)
+		}
+		s += strings.Repeat(" ", max(2, column-textWidth(s))) + view
 	}
 	l.printf("%s", s)
 }
@@ -286,7 +290,12 @@ func count(n int, one, many string) string {
 	return fmt.Sprintf("%d %s", n, many)
 }
 
-func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
+func seconds(d time.Duration) string {
+	if d < time.Second {
+		return fmt.Sprintf("%d ms", d.Milliseconds())
+	}
+	return fmt.Sprintf("%.1f s", d.Seconds())
+}
 
 func (l *line) event(e p2pchat.Event) {
 	if l.ctx.Err() != nil {
@@ -407,6 +416,14 @@ func (l *line) view(e *p2pchat.ViewEvent, self p2pchat.Peer) {
 			add("<--", "%s left", show(d.Peer))
 		}
 	}
+	if e.Cause == p2pchat.CauseElected && e.View.Coordinator.Key == l.leader {
+		who := show(e.View.Coordinator) + " stays"
+		if l.leader == self.Key {
+			who = "you stay"
+		}
+		add("**", "%s coordinator (term %d)", who, e.View.Term)
+	}
+	l.leader = e.View.Coordinator.Key
 	for _, p := range e.Renumbered {
 		if p.Key == self.Key {
 			add("**", "you are now #%d (merge)", p.ID)

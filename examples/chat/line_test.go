@@ -99,6 +99,9 @@ func TestTwoTalk(t *testing.T) {
 	b.write("/elect")
 	a.shows("robert#2 is coordinator (term 3), ")
 	b.shows("you are coordinator (term 3), ")
+	b.write("/elect")
+	a.shows("robert#2 stays coordinator (term 4)")
+	b.shows("you stay coordinator (term 4)")
 
 	b.write("/quit")
 	require.Equal(t, exitOK, b.exit())

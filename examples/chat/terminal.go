@@ -95,6 +95,13 @@ func (t *terminal) unmark(done func(id any) bool) {
 	t.flush()
 }
 
+// width is how many columns it has.
+func (t *terminal) width() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.screen.columns
+}
+
 func (t *terminal) clear() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -81,6 +81,7 @@ func neighbours(t *testing.T, nickA, nickB string, args ...string) (a, b *person
 	b = sitDown(t, group, 90, 24, "-nick", nickB)
 	a.sees(`n2 \| = 2/2`)
 	b.sees(`you are #2\. type to chat`, `n2 \| = 2/2`)
+	a.sees(`^\d\d:\d\d:\d\d  --> ` + nickB + `#2 joined +\[1\*\|v2\] \(2\) \[1,2\]$`) // in one row
 	return a, b
 }
 
