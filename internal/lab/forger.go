@@ -38,6 +38,9 @@ func (f *Forger) Stream(to netip.AddrPort, frame []byte) error {
 	return f.Transport.Stream(to, frame)
 }
 
+// atOnce bounds what a Flood sends to one that takes all.
+const atOnce = 1000
+
 // Flood sends forgeries to all that the member has spoken to, as many as they
 // take now, and returns how many.
 func (f *Forger) Flood() (sent int) {
@@ -47,7 +50,7 @@ func (f *Forger) Flood() (sent int) {
 		return 0
 	}
 	for to := range f.peers {
-		for f.Transport.Stream(to, f.forged) == nil {
+		for n := 0; n < atOnce && f.Transport.Stream(to, f.forged) == nil; n++ {
 			sent++
 		}
 	}
