@@ -207,7 +207,9 @@ type Refuser interface {
 // before it is written. That spares the memory for frames that wait, and for
 // each peer's own form of one frame.
 type Deferrer interface {
-	// StreamLater is Stream for a frame that does not exist yet.
+	// StreamLater is Stream for a frame that does not exist yet. One that wraps a
+	// transport which is no Deferrer returns errors.ErrUnsupported, and does
+	// nothing.
 	StreamLater(to netip.AddrPort, f Encoder) error
 }
 

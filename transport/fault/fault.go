@@ -43,6 +43,8 @@ import (
 
 var (
 	_ transport.Transport = (*Transport)(nil)
+	_ transport.Gatherer  = (*Transport)(nil)
+	_ transport.Deferrer  = (*Transport)(nil)
 	_ transport.Reporter  = (*Transport)(nil)
 	_ transport.Refuser   = (*Transport)(nil)
 	_ transport.Warner    = (*Transport)(nil)
@@ -115,6 +117,7 @@ func (f Faults) check() error {
 // goroutine, at any time.
 type Transport struct {
 	inner   transport.Transport
+	later   transport.Deferrer // the same, or nil
 	cfg     Config
 	handler transport.Handler
 	busy    atomic.Bool // there is more to do than to hand on
@@ -147,6 +150,7 @@ func New(inner transport.Transport, c Config) *Transport {
 		heard:   make(map[netip.AddrPort]struct{}),
 		peers:   make(map[netip.AddrPort]*peer),
 	}
+	t.later, _ = inner.(transport.Deferrer)
 	t.room = sync.NewCond(&t.mu)
 	t.datagrams = newLane(t)
 	return t

@@ -1,7 +1,6 @@
 package fault
 
 import (
-	"bytes"
 	"errors"
 	"net/netip"
 	"time"
@@ -47,10 +46,10 @@ type peer struct {
 	size  int               // of early
 	epoch int               // counts the ends of streams
 
-	held    [][]byte // frames that the inner stream was not given
-	bytes   int      // of held
-	full    bool     // ErrFull was returned, or a Writable kept back
-	hanging int      // Hangup when so many frames of held are gone; 0: no
+	held    []outgoing // frames that the inner stream was not given
+	bytes   int        // of held
+	full    bool       // ErrFull was returned, or a Writable kept back
+	hanging int        // Hangup when so many frames of held are gone; 0: no
 }
 
 // peer returns the one at an endpoint.
@@ -84,6 +83,18 @@ func (t *Transport) Stream(to netip.AddrPort, frame []byte) error {
 
 // StreamParts implements transport.Gatherer.
 func (t *Transport) StreamParts(to netip.AddrPort, parts [][]byte) error {
+	return t.send(to, outgoing{parts: parts})
+}
+
+// StreamLater implements transport.Deferrer, if the wrapped transport does.
+func (t *Transport) StreamLater(to netip.AddrPort, f transport.Encoder) error {
+	if t.later == nil {
+		return errors.ErrUnsupported
+	}
+	return t.send(to, outgoing{later: f})
+}
+
+func (t *Transport) send(to netip.AddrPort, o outgoing) error {
 	to = unmap(to)
 	t.mu.Lock()
 	if err := t.usable(); err != nil {
@@ -93,14 +104,14 @@ func (t *Transport) StreamParts(to netip.AddrPort, parts [][]byte) error {
 	p := t.peer(to)
 	if len(p.held) > 0 || p.way&To != 0 || p.way != 0 && p.outer != up {
 		defer t.mu.Unlock()
-		return p.hold(bytes.Join(parts, nil))
+		return p.hold(o)
 	}
 	begun := p.outer == none
 	if begun {
 		p.inner, p.outer = dialing, dialing
 	}
 	t.mu.Unlock()
-	err := t.pass(to, parts)
+	err := t.pass(to, o)
 	if err != nil && err != transport.ErrFull && begun {
 		t.mu.Lock()
 		defer t.mu.Unlock()
@@ -112,31 +123,20 @@ func (t *Transport) StreamParts(to netip.AddrPort, parts [][]byte) error {
 	return err
 }
 
-// pass sends a frame.
-func (t *Transport) pass(to netip.AddrPort, parts [][]byte) error {
-	if len(parts) == 1 {
-		return t.inner.Stream(to, parts[0])
-	}
-	if g, ok := t.inner.(transport.Gatherer); ok {
-		return g.StreamParts(to, parts)
-	}
-	return t.inner.Stream(to, bytes.Join(parts, nil))
-}
-
 // hold takes a frame that cannot be sent now.
-func (p *peer) hold(frame []byte) error {
+func (p *peer) hold(o outgoing) error {
 	defer p.tidy()
 	t := p.t
-	if err := tooLarge(len(frame), transport.MaxFrame, func(f []byte) error { return t.inner.Stream(p.addr, f) }); err != nil {
+	if err := tooLarge(o.size(), transport.MaxFrame, func(f []byte) error { return t.inner.Stream(p.addr, f) }); err != nil {
 		return err
 	}
-	size := len(frame) + frameCost
+	size := o.cost()
 	if p.bytes > 0 && p.bytes+size > t.cfg.Queue {
 		p.full = true
 		return transport.ErrFull
 	}
 	p.bytes += size
-	p.held = append(p.held, frame)
+	p.held = append(p.held, o)
 	if p.outer == none {
 		p.outer = dialing
 		if p.way != 0 {
@@ -160,14 +160,14 @@ func (p *peer) cease(all bool) {
 func (p *peer) flush() {
 	for len(p.held) > 0 && p.way == 0 {
 		// Any other error means that the frame is lost with its stream.
-		if p.t.inner.Stream(p.addr, p.held[0]) == transport.ErrFull {
+		if p.t.pass(p.addr, p.held[0]) == transport.ErrFull {
 			break
 		}
 		if p.inner == none {
 			p.inner = dialing
 		}
-		p.bytes -= len(p.held[0]) + frameCost
-		p.held[0] = nil
+		p.bytes -= p.held[0].cost()
+		p.held[0] = outgoing{}
 		p.held = p.held[1:]
 		if p.hanging > 0 {
 			if p.hanging--; p.hanging == 0 {
@@ -337,7 +337,7 @@ func (p *peer) down(e transport.Event) {
 		p.held = p.held[p.hanging:]
 		p.bytes, p.hanging = 0, 0
 		for _, f := range p.held {
-			p.bytes += len(f) + frameCost
+			p.bytes += f.cost()
 		}
 		p.flush()
 	case p.way&From != 0 || p.way != 0 && !(reset && p.outer == up):

@@ -376,7 +376,7 @@ func (o outgoing) copied() (size int) {
 // writer writes frames to a connection in batches.
 type writer struct {
 	batch []outgoing
-	need  int // what of it is copied, with all lengths
+	need  int // what of it is copied or made, with all lengths
 	bufs  net.Buffers
 }
 
@@ -394,23 +394,22 @@ var copies = sync.Pool{New: func() any { return new([]byte) }}
 
 // take moves the beginning of a queue into the batch, and returns its cost.
 func (w *writer) take(queue *[]outgoing) (cost int) {
-	size, copied, made, n := 0, 0, 0, 0
+	size, copied, n := 0, 0, 0
 	for _, o := range *queue {
 		length, need := o.size(), lengthSize
-		if o.later == nil {
+		if o.later != nil {
+			need += length
+		} else {
 			need += o.copied()
 		}
 		if n > 0 && (size+length > batchBytes || copied+need > copyBytes) {
 			break
 		}
-		if o.later != nil {
-			made += length
-		}
 		size += length
 		copied += need
 		n++
 	}
-	w.need = copied + made
+	w.need = copied
 	w.batch = append(w.batch[:0], (*queue)[:n]...)
 	clear((*queue)[:n])
 	if n == len(*queue) {

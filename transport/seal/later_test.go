@@ -23,7 +23,8 @@ func TestSealedLater(t *testing.T) {
 		var frames []*numbered
 		var want [][]byte
 		for _, plain := range plains {
-			frames = append(frames, late.next(plain))
+			parts := cut(t, plain)
+			frames = append(frames, late.next(parts[0], parts[1:]))
 			want = append(want, now.seal(plain))
 		}
 		require.Equal(t, now.bytes, late.bytes)
@@ -41,6 +42,15 @@ func TestSealedLater(t *testing.T) {
 			require.True(t, bytes.Equal(plains[i], plain))
 		}
 	})
+}
+
+// cut cuts a frame into parts.
+func cut(t *rapid.T, plain []byte) (parts [][]byte) {
+	for len(plain) > 0 && rapid.Bool().Draw(t, "another part") {
+		n := rapid.IntRange(0, len(plain)).Draw(t, "length")
+		parts, plain = append(parts, plain[:n:n]), plain[n:]
+	}
+	return append(parts, plain)
 }
 
 func indices(n int) []int {

@@ -41,7 +41,7 @@ type peer struct {
 
 	control []written // hellos and answers that wait
 	sealed  written   // a frame that waits, numbered
-	queue   [][]byte  // frames that have no number yet
+	queue   []queued  // frames that have no number yet
 	bytes   int       // what those cost
 	full    bool      // the inner transport has no room
 	owed    bool      // ErrFull was returned, and Writable is owed
@@ -61,16 +61,28 @@ func (w written) none() bool { return w.bytes == nil && w.later == nil }
 
 // write passes something to the inner transport.
 func (p *peer) write(w written) error {
-	if w.later != nil {
-		return p.t.later.StreamLater(p.addr, w.later)
+	if w.later == nil {
+		return p.t.inner.Stream(p.addr, w.bytes)
 	}
-	return p.t.inner.Stream(p.addr, w.bytes)
+	err := p.t.later.StreamLater(p.addr, w.later)
+	if err == errors.ErrUnsupported {
+		return p.t.inner.Stream(p.addr, w.later.bytes())
+	}
+	return err
 }
+
+// queued is a frame of the caller's, in parts or not.
+type queued struct {
+	plain []byte
+	rest  [][]byte
+}
+
+func (q queued) cost() int { return sizeOf(q.plain, q.rest) + queueCost }
 
 // seal gives the next frame its number, and seals it if the inner transport
 // cannot wait with that.
-func (p *peer) seal(frame []byte) {
-	f := p.out.next(frame)
+func (p *peer) seal(q queued) {
+	f := p.out.next(q.plain, q.rest)
 	if p.sealed = (written{later: f}); p.t.later == nil {
 		p.sealed = written{bytes: f.bytes()}
 	}
@@ -96,7 +108,19 @@ func (t *Transport) peer(addr netip.AddrPort, create bool) *peer {
 
 // Stream implements transport.Transport. Its limit is MaxFrame.
 func (t *Transport) Stream(to netip.AddrPort, frame []byte) error {
-	if err := t.check(frame, transport.MaxFrame); err != nil {
+	return t.stream(to, queued{plain: frame})
+}
+
+// StreamParts implements transport.Gatherer. The limit is MaxFrame.
+func (t *Transport) StreamParts(to netip.AddrPort, parts [][]byte) error {
+	if len(parts) == 0 {
+		return t.Stream(to, nil)
+	}
+	return t.stream(to, queued{plain: parts[0], rest: parts[1:]})
+}
+
+func (t *Transport) stream(to netip.AddrPort, q queued) error {
+	if err := t.check(sizeOf(q.plain, q.rest), transport.MaxFrame); err != nil {
 		return err
 	}
 	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
@@ -105,7 +129,7 @@ func (t *Transport) Stream(to netip.AddrPort, frame []byte) error {
 		if p == nil {
 			return fmt.Errorf("seal: there are %d peers, and no room for another", maxPeers)
 		}
-		if err := p.push(frame); err != errGone {
+		if err := p.push(q); err != errGone {
 			return err
 		}
 	}
@@ -114,7 +138,7 @@ func (t *Transport) Stream(to netip.AddrPort, frame []byte) error {
 var errGone = errors.New("seal: the peer was forgotten")
 
 // push takes a frame of the caller's.
-func (p *peer) push(frame []byte) error {
+func (p *peer) push(q queued) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
@@ -124,20 +148,20 @@ func (p *peer) push(frame []byte) error {
 		p.owed = true
 		return transport.ErrFull
 	case p.out != nil:
-		p.seal(frame)
+		p.seal(q)
 		p.flush()
 		if p.greeting == nil && (p.out.n >= p.t.cfg.rekey || p.out.bytes >= rekeyBytes) {
 			p.greet()
 		}
 		return nil
 	}
-	cost := len(frame) + queueCost
+	cost := q.cost()
 	if p.bytes > 0 && p.bytes+cost > p.t.cfg.Queue {
 		p.owed = true
 		return transport.ErrFull
 	}
 	p.bytes += cost
-	p.queue = append(p.queue, frame)
+	p.queue = append(p.queue, q)
 	if p.phase != dialing && p.greeting == nil {
 		p.greet()
 	}
@@ -181,8 +205,8 @@ func (p *peer) flush() {
 			w = p.sealed
 		case p.out != nil && len(p.queue) > 0:
 			p.seal(p.queue[0])
-			p.bytes -= len(p.queue[0]) + queueCost
-			p.queue[0] = nil
+			p.bytes -= p.queue[0].cost()
+			p.queue[0] = queued{}
 			if p.queue = p.queue[1:]; len(p.queue) == 0 {
 				p.queue = nil
 			}
@@ -413,7 +437,7 @@ func (p *peer) end(c transport.Cause, err error) {
 
 // Hangup implements transport.Transport.
 func (t *Transport) Hangup(addr netip.AddrPort) {
-	if t.check(nil, 0) != nil {
+	if t.check(0, 0) != nil {
 		return
 	}
 	p := t.peer(netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port()), false)

@@ -16,6 +16,7 @@ import (
 
 var (
 	_ transport.Transport = (*Transport)(nil)
+	_ transport.Gatherer  = (*Transport)(nil)
 	_ transport.Reporter  = (*Transport)(nil)
 	_ transport.Refuser   = (*Transport)(nil)
 	_ transport.Warner    = (*Transport)(nil)
@@ -188,7 +189,7 @@ func (t *Transport) Group() string { return t.group }
 
 // Multicast implements transport.Transport. Its limit is MaxDatagram.
 func (t *Transport) Multicast(frame []byte) error {
-	if err := t.check(frame, transport.MaxDatagram); err != nil {
+	if err := t.check(len(frame), transport.MaxDatagram); err != nil {
 		return err
 	}
 	return t.inner.Multicast(t.sender.seal(kindDatagram, frame))
@@ -196,23 +197,23 @@ func (t *Transport) Multicast(frame []byte) error {
 
 // Unicast implements transport.Transport. Its limit is MaxDatagram.
 func (t *Transport) Unicast(to netip.AddrPort, frame []byte) error {
-	if err := t.check(frame, transport.MaxDatagram); err != nil {
+	if err := t.check(len(frame), transport.MaxDatagram); err != nil {
 		return err
 	}
 	to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
 	return t.inner.Unicast(to, t.sender.seal(t.guests.direct(to, frame)))
 }
 
-// check returns the error for a frame that cannot be sent now, or at all.
-func (t *Transport) check(frame []byte, limit int) error {
+// check returns the error for a frame of a size that cannot be sent now, or at all.
+func (t *Transport) check(size, limit int) error {
 	t.mu.Lock()
 	usable := t.open && !t.closed
 	t.mu.Unlock()
 	if !usable {
 		return transport.ErrClosed
 	}
-	if len(frame) > limit {
-		return &transport.TooLargeError{Size: len(frame), Limit: limit}
+	if size > limit {
+		return &transport.TooLargeError{Size: size, Limit: limit}
 	}
 	return nil
 }

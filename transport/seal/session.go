@@ -115,14 +115,14 @@ type outbound struct {
 }
 
 // seal seals the next frame.
-func (o *outbound) seal(plain []byte) []byte { return o.next(plain).bytes() }
+func (o *outbound) seal(plain []byte) []byte { return o.next(plain, nil).bytes() }
 
 // next numbers the next frame, which is sealed when it is written.
-func (o *outbound) next(plain []byte) *numbered {
-	f := &numbered{id: o.id, aead: o.aead, plain: plain}
+func (o *outbound) next(plain []byte, rest [][]byte) *numbered {
+	f := &numbered{id: o.id, aead: o.aead, plain: plain, rest: rest}
 	binary.BigEndian.PutUint64(f.nonce[4:], o.n)
 	o.n++
-	o.bytes += uint64(len(plain))
+	o.bytes += uint64(f.Size() - frameCost)
 	return f
 }
 
@@ -132,11 +132,21 @@ type numbered struct {
 	id    sessionID
 	nonce [12]byte // its number, as gcmNonce has it
 	aead  cipher.AEAD
-	plain []byte
+	plain []byte   // or the first part
+	rest  [][]byte // the other parts
 }
 
 // Size is the length of the sealed frame.
-func (f *numbered) Size() int { return frameCost + len(f.plain) }
+func (f *numbered) Size() int { return frameCost + sizeOf(f.plain, f.rest) }
+
+// sizeOf is the length of a frame in parts.
+func sizeOf(plain []byte, rest [][]byte) int {
+	size := len(plain)
+	for _, p := range rest {
+		size += len(p)
+	}
+	return size
+}
 
 // AppendTo seals the frame.
 func (f *numbered) AppendTo(b []byte) []byte {
@@ -144,7 +154,16 @@ func (f *numbered) AppendTo(b []byte) []byte {
 	b = append(b, kindFrame)
 	b = append(b, f.id[:]...)
 	b = append(b, f.nonce[4:]...)
-	return f.aead.Seal(b, f.nonce[:], f.plain, b[at:])
+	if len(f.rest) == 0 {
+		return f.aead.Seal(b, f.nonce[:], f.plain, b[at:])
+	}
+	// The parts are put together where they are sealed then.
+	begin := len(b)
+	b = append(b, f.plain...)
+	for _, p := range f.rest {
+		b = append(b, p...)
+	}
+	return f.aead.Seal(b[:begin], f.nonce[:], b[begin:], b[at:begin])
 }
 
 // bytes is the sealed frame in memory of its own.
