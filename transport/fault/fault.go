@@ -6,6 +6,13 @@
 // Until the first fault is set, and again when the last one has ended, a
 // Transport hands on what it gets and does nothing else.
 //
+//	weather := fault.New(lan.New(lan.Config{}), fault.Config{})
+//	node, err := p2pchat.New(p2pchat.WithTransport(weather))
+//	…
+//	err = weather.Set(fault.Faults{Loss: 0.3, Delay: 50 * time.Millisecond})
+//	weather.Cut(peer.Addr) // the node and this peer do not hear each other
+//	weather.Heal()         // they do again, and what was missed is repaired
+//
 // # Faults
 //
 // Faults concern what arrives, so that each receiver of a multicast has its own

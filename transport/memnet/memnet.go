@@ -7,6 +7,12 @@
 // happens to a packet is decided by a Weather, from a seed; a simulator that
 // has its own clock can use a Weather alone.
 //
+//	network := memnet.New(memnet.Config{Seed: 1, Loss: 0.2, Delay: time.Millisecond})
+//	ada, err := p2pchat.New(p2pchat.WithTransport(network.Host()))
+//	…
+//	network.Partition([]netip.AddrPort{a, b}, []netip.AddrPort{c, d}) // each half elects
+//	network.Heal()                                                    // and they merge
+//
 // # Streams
 //
 // A stream is reliable and ordered, so loss does not touch it, and only delay
