@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -8,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
+
+	"github.com/seed-885536be/p2p/internal/tty"
 )
 
 // typedIn is an editor after some input: its text with | at the cursor.
@@ -173,12 +176,10 @@ func FuzzEditor(f *testing.F) {
 	f.Add([]byte("a\x1b[200~\x1b[201~\x1b[1;3D日\r\x1b[A"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		e := editor{complete: func(before string) completion { return among("", []string{"ada", "adam"}, " ") }}
-		v := newVT(20, 5)
-		s := screen{columns: 20, lines: 5}
+		o := newOnScreen(20, 5, true)
 		e.feed(b)
-		s.set("> ", e.text, e.at)
-		v.Write(s.take())
-		require.Empty(t, v.fault)
+		o.set("> ", e.text, e.at)
+		o.draw(t)
 		require.LessOrEqual(t, len(e.keys.rest), maxSequence+2)
 	})
 }
@@ -186,46 +187,71 @@ func FuzzEditor(f *testing.F) {
 // onScreen is what a screen draws, on a terminal.
 type onScreen struct {
 	*screen
-	v *vt
+	v *tty.Screen
 }
 
 func newOnScreen(columns, lines int, reflows bool) *onScreen {
-	return &onScreen{&screen{columns: columns, lines: lines, reflows: reflows}, newVT(columns, lines)}
+	v := tty.NewScreen(columns, lines)
+	v.Reflows = reflows
+	return &onScreen{&screen{columns: columns, lines: lines, reflows: reflows}, v}
 }
 
+// draw writes what is to be written to the terminal, which must understand all
+// of it.
 func (o *onScreen) draw(t require.TestingT) {
-	_, _ = o.v.Write(o.take())
-	require.Empty(t, o.v.fault)
+	b := o.take()
+	control := func(r rune) bool { return r < ' ' && !strings.ContainsRune("\r\n\x1b", r) || r == 0x7f }
+	require.False(t, bytes.ContainsFunc(b, control), "%q", b)
+	_, _ = o.v.Write(b)
+	require.Empty(t, o.v.Fault())
+}
+
+// seen is what can be seen, without the blank rows at its end.
+func (o *onScreen) seen() []string {
+	_, rows := o.v.All()
+	for len(rows) > 0 && rows[len(rows)-1] == "" {
+		rows = rows[:len(rows)-1]
+	}
+	return rows
+}
+
+// cursor is what stands before the cursor, in its row.
+func (o *onScreen) cursor() (before string) {
+	x, y := o.v.Cursor()
+	for _, c := range o.v.Cells()[y][:x] {
+		before += c.Text
+	}
+	return before
 }
 
 func TestScreen(t *testing.T) {
 	o := newOnScreen(20, 6, true)
 	o.set("[#1] > ", []rune("half a line"), 4)
 	o.draw(t)
-	require.Equal(t, []string{"[#1] > half a line"}, o.v.screen())
-	require.Equal(t, "[#1] > half", o.v.cursor())
+	require.Equal(t, []string{"[#1] > half a line"}, o.seen())
+	require.Equal(t, "[#1] > half", o.cursor())
 
 	o.print("first\nsecond, which is wider than the window\n")
 	o.draw(t)
-	require.Equal(t, []string{"first", "second, which is wid", "er than the window", "[#1] > half a line"}, o.v.screen())
-	require.Equal(t, "[#1] > half", o.v.cursor())
+	require.Equal(t, []string{"first", "second, which is wid", "er than the window", "[#1] > half a line"}, o.seen())
+	require.Equal(t, "[#1] > half", o.cursor())
 
 	o.set("[#1] > ", []rune("half a line that goes on\nand on!"), 32)
 	o.draw(t)
-	require.Equal(t, []string{"er than the window", "[#1] > half a line", "that goes on↵and on", "!"}, o.v.screen()[2:])
-	require.Equal(t, "!", o.v.cursor())
+	require.Equal(t, []string{"er than the window", "[#1] > half a line", "that goes on↵and on", "!"}, o.seen()[2:])
+	require.Equal(t, "!", o.cursor())
 
 	o.set("[#22] > ", []rune("日本語日本語日本語"), 9)
 	o.draw(t)
-	require.Equal(t, []string{"[#22] > 日本語日本", "語日本語"}, o.v.screen()[3:])
-	require.Equal(t, "語日本語", o.v.cursor())
+	require.Equal(t, []string{"[#22] > 日本語日本", "語日本語"}, o.seen()[3:])
+	require.Equal(t, "語日本語", o.cursor())
 
 	o.clear()
 	o.draw(t)
-	require.Equal(t, []string{"[#22] > 日本語日本", "語日本語"}, o.v.screen())
+	require.Equal(t, []string{"[#22] > 日本語日本", "語日本語"}, o.seen())
 	o.hide()
 	o.draw(t)
-	require.Empty(t, o.v.screen())
+	require.Empty(t, o.seen())
 }
 
 func TestMarks(t *testing.T) {
@@ -239,19 +265,20 @@ func TestMarks(t *testing.T) {
 	require.Equal(t, []string{
 		"12:03:41 ~ada#1: message 1", "12:03:42 ~ada#1: message 2", "12:03:43 ~ada#1: message 3",
 		"12:04:00  bob#2: a message tha", "t is longer than a row", ">",
-	}, o.v.screen())
+	}, o.seen())
 	o.set("> ", []rune("half"), 2)
 	o.unmark(func(id any) bool { return id != 3 })
 	o.draw(t)
 	require.Equal(t, []string{
 		"12:03:41  ada#1: message 1", "12:03:42  ada#1: message 2", "12:03:43 ~ada#1: message 3",
 		"12:04:00  bob#2: a message tha", "t is longer than a row", "> half",
-	}, o.v.screen())
-	require.Equal(t, "> ha", o.v.cursor())
-	require.Equal(t, "12:03:40 ~ada#1: message 0", o.v.above[0].String(), "out of reach")
+	}, o.seen())
+	require.Equal(t, "> ha", o.cursor())
+	above, _ := o.v.All()
+	require.Equal(t, "12:03:40 ~ada#1: message 0", above[0], "out of reach")
 	o.unmark(func(any) bool { return true })
 	o.draw(t)
-	require.Equal(t, "12:03:43  ada#1: message 3", o.v.screen()[2])
+	require.Equal(t, "12:03:43  ada#1: message 3", o.seen()[2])
 	require.Empty(t, o.marks)
 }
 
@@ -290,27 +317,29 @@ func TestScreenIsWhatIsMeant(t *testing.T) {
 			},
 			"": func(t *rapid.T) {
 				o.draw(t)
-				model := newVT(o.v.columns, 1)
+				model := tty.NewScreen(o.columns, 1)
 				for _, s := range printed {
 					fmt.Fprintf(model, "%s\r\n", s)
 				}
+				want, _ := model.All()
 				below := []string{}
-				top := len(o.v.above) + o.v.row
+				all, rows := o.v.All()
+				x, y := o.v.Cursor()
+				top := len(all) + y
+				all = append(all, rows...)
 				if o.shown {
 					rows, row, col := o.layout()
 					for _, r := range rows {
 						below = append(below, strings.TrimRight(r, " "))
 					}
-					require.Equal(t, col, o.v.col)
+					require.Equal(t, col, x)
 					top -= row
 				}
-				var all []string
-				for _, r := range append(slices.Clone(o.v.above), o.v.rows...) {
-					all = append(all, r.String())
+				written := func(rows []string) []string {
+					return slices.DeleteFunc(append([]string{}, rows...), func(s string) bool { return s == "" })
 				}
-				blank := func(s string) bool { return s == "" }
-				require.Equal(t, slices.DeleteFunc(append([]string{}, model.all()...), blank), slices.DeleteFunc(slices.Clone(all[:top]), blank))
-				require.Equal(t, slices.DeleteFunc(below, blank), slices.DeleteFunc(all[top:], blank))
+				require.Equal(t, written(want), written(all[:top]))
+				require.Equal(t, written(below), written(all[top:]))
 			},
 		})
 	})
@@ -330,14 +359,16 @@ func TestResize(t *testing.T) {
 				o.draw(t)
 				for range rapid.IntRange(1, 5).Draw(t, "times") {
 					columns := rapid.IntRange(10, 60).Draw(t, "columns")
-					o.v.resize(columns, 12, reflows)
+					o.v.Resize(columns, 12)
 					o.screen.resize(columns, 12)
 					o.draw(t)
-					all := strings.Join(o.v.all(), "\n")
+					above, rows := o.v.All()
+					all := strings.Join(append(above, rows...), "\n")
 					require.Equal(t, 1, strings.Count(all, "P>"), all)
 					require.Equal(t, len(text), strings.Count(all, "X"), all)
-					require.Equal(t, "above", o.v.all()[0])
-					require.Equal(t, at%(columns-1), (o.v.col+columns-1-3)%(columns-1), "%q", o.v.cursor())
+					require.True(t, strings.HasPrefix(all, "above\n"), all)
+					x, _ := o.v.Cursor()
+					require.Equal(t, at%(columns-1), (x+columns-1-3)%(columns-1), "%q", o.cursor())
 				}
 			})
 		})

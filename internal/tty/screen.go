@@ -32,56 +32,128 @@ type Cell struct {
 // understands it, as programs without a library for terminals use. What it does
 // not know it skips. It is safe for concurrent use.
 type Screen struct {
+	// Reflows says that rows are wrapped anew when the width changes. Terminals
+	// that do not, cut them.
+	Reflows bool
+
 	mu      sync.Mutex
 	width   int
 	height  int
-	cells   [][]Cell
-	main    [][]Cell // while the alternate screen is shown
+	rows    []row
+	above   []row // scrolled off
+	main    []row // while the alternate screen is shown
 	x, y    int
 	wrap    bool // lines that are too long go on in the next one
 	pending bool // the next character begins a new line
 	style   Style
 	rest    []byte // the beginning of a sequence, or of a character
+	fault   string // what it did not know first
 	changed chan struct{}
 }
+
+// row is one line of a screen.
+type row struct {
+	cells []Cell
+	soft  bool // it was too long, and goes on in the next one
+}
+
+// text is what stands there, without blanks at the end.
+func (r row) text() string {
+	var b strings.Builder
+	for _, c := range r.cells {
+		b.WriteString(c.Text)
+	}
+	return strings.TrimRight(b.String(), " ")
+}
+
+// mostAbove is how many rows that were scrolled off are kept.
+const mostAbove = 10000
 
 // NewScreen returns an empty screen.
 func NewScreen(width, height int) *Screen {
 	s := &Screen{width: width, height: height, wrap: true, style: unstyled, changed: make(chan struct{})}
-	s.cells = s.empty()
+	s.rows = s.empty()
 	return s
 }
 
-func (s *Screen) empty() [][]Cell {
-	cells := make([][]Cell, s.height)
-	for y := range cells {
-		cells[y] = blank(s.width)
+func (s *Screen) empty() []row {
+	rows := make([]row, s.height)
+	for y := range rows {
+		rows[y] = row{cells: blank(s.width)}
 	}
-	return cells
+	return rows
 }
 
 func blank(n int) []Cell {
 	return slices.Repeat([]Cell{{" ", unstyled}}, n)
 }
 
-// Resize gives the screen another size. What does not fit is lost.
+// Resize gives the screen another size. What does not fit is lost, unless the
+// screen reflows.
 func (s *Screen) Resize(width, height int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.width, s.height = width, height
-	s.cells = s.resized(s.cells)
+	if s.Reflows && s.main == nil {
+		s.reflow()
+		return
+	}
+	s.rows = s.resized(s.rows)
 	if s.main != nil {
 		s.main = s.resized(s.main)
 	}
-	s.x, s.y = min(s.x, width-1), min(s.y, height-1)
+	s.x, s.y, s.pending = min(s.x, width-1), min(s.y, height-1), false
 }
 
-func (s *Screen) resized(old [][]Cell) [][]Cell {
-	cells := s.empty()
+func (s *Screen) resized(old []row) []row {
+	rows := s.empty()
 	for y := range min(len(old), s.height) {
-		copy(cells[y], old[y])
+		copy(rows[y].cells, old[y].cells)
 	}
-	return cells
+	return rows
+}
+
+// reflow wraps all rows anew. The cursor stays at the character that it was at.
+func (s *Screen) reflow() {
+	old := append(slices.Clone(s.above), s.rows...)
+	at := len(s.above) + s.y
+	var rows []row
+	var line []Cell
+	y, x := 0, 0
+	cursor := -1 // in the line
+	for i, r := range old {
+		if i == at {
+			cursor = len(line) + s.x
+		}
+		if line = append(line, r.cells...); r.soft {
+			continue
+		}
+		for n := len(line); n > 0 && n > cursor && line[n-1].Text == " "; n-- {
+			line = line[:n-1]
+		}
+		for first := true; first || len(line) > 0; first = false {
+			n := min(s.width, len(line))
+			if n > 1 && n < len(line) && line[n].Text == "" { // half of a wide one
+				n--
+			}
+			r := row{cells: blank(s.width), soft: n < len(line)}
+			copy(r.cells, line[:n])
+			if cursor >= 0 && (cursor < n || n == len(line)) {
+				y, x, cursor = len(rows), min(cursor, s.width-1), -1
+			}
+			cursor = max(cursor-n, -1)
+			line, rows = line[n:], append(rows, r)
+		}
+	}
+	for len(rows) > max(s.height, y+1) && rows[len(rows)-1].text() == "" {
+		rows = rows[:len(rows)-1]
+	}
+	for len(rows) < s.height {
+		rows = append(rows, row{cells: blank(s.width)})
+	}
+	top := min(len(rows)-s.height, y)
+	s.above, s.rows = rows[:top], rows[top:top+s.height]
+	s.x, s.y, s.pending = x, y-top, false
 }
 
 // Size returns the number of columns and of lines.
@@ -95,9 +167,9 @@ func (s *Screen) Size() (width, height int) {
 func (s *Screen) Cells() [][]Cell {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := make([][]Cell, len(s.cells))
-	for y, line := range s.cells {
-		out[y] = slices.Clone(line)
+	out := make([][]Cell, len(s.rows))
+	for y, r := range s.rows {
+		out[y] = slices.Clone(r.cells)
 	}
 	return out
 }
@@ -112,14 +184,38 @@ func (s *Screen) Text() string {
 
 func (s *Screen) text() string {
 	var b strings.Builder
-	for _, line := range s.cells {
-		var l strings.Builder
-		for _, c := range line {
-			l.WriteString(c.Text)
-		}
-		b.WriteString(strings.TrimRight(l.String(), " ") + "\n")
+	for _, r := range s.rows {
+		b.WriteString(r.text() + "\n")
 	}
 	return b.String()
+}
+
+// All returns the rows that were scrolled off, the latest 10,000, and those that
+// are shown.
+func (s *Screen) All() (above, shown []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.above {
+		above = append(above, r.text())
+	}
+	for _, r := range s.rows {
+		shown = append(shown, r.text())
+	}
+	return above, shown
+}
+
+// Fault is what the screen did not know first of what was written to it, and
+// empty if it knew all.
+func (s *Screen) Fault() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fault
+}
+
+func (s *Screen) unknown(what string) {
+	if s.fault == "" {
+		s.fault = strconv.Quote(what)
+	}
 }
 
 // Cursor returns where the next character goes.
@@ -174,6 +270,9 @@ func (s *Screen) step(data []byte) int {
 		return 0
 	}
 	r, n := utf8.DecodeRune(data)
+	if r >= 0x80 && r < 0xa0 {
+		s.unknown(string(r))
+	}
 	s.put(r)
 	return n
 }
@@ -189,6 +288,8 @@ func (s *Screen) control(c byte) {
 		s.x = max(0, s.x-1)
 	case '\t':
 		s.x = min(s.width-1, s.x/8*8+8)
+	default:
+		s.unknown(string(c))
 	}
 }
 
@@ -197,20 +298,33 @@ func (s *Screen) down() {
 		s.y++
 		return
 	}
-	s.cells = append(s.cells[1:], blank(s.width))
+	if s.main == nil {
+		if s.above = append(s.above, s.rows[0]); len(s.above) > mostAbove {
+			s.above = s.above[1:]
+		}
+	}
+	s.rows = append(s.rows[1:], row{cells: blank(s.width)})
 }
 
 func (s *Screen) put(r rune) {
 	w := width(r)
 	if w == 0 { // combines with the one before
-		if x := s.x - 1; x >= 0 && s.cells[s.y][x].Text != "" {
-			s.cells[s.y][x].Text += string(r)
+		x := s.x - 1
+		if s.pending {
+			x = s.x
+		}
+		for x > 0 && s.rows[s.y].cells[x].Text == "" { // the right half of a wide one
+			x--
+		}
+		if x >= 0 {
+			s.rows[s.y].cells[x].Text += string(r)
 		}
 		return
 	}
 	if s.pending || s.x+w > s.width {
 		s.pending = false
 		if s.wrap {
+			s.rows[s.y].soft = true
 			s.x = 0
 			s.down()
 		} else {
@@ -218,9 +332,9 @@ func (s *Screen) put(r rune) {
 		}
 	}
 	for i := range min(w, s.width-s.x) {
-		s.cells[s.y][s.x+i] = Cell{"", s.style}
+		s.rows[s.y].cells[s.x+i] = Cell{"", s.style}
 	}
-	s.cells[s.y][s.x].Text = string(r)
+	s.rows[s.y].cells[s.x].Text = string(r)
 	if s.x += w; s.x >= s.width {
 		s.x = s.width - 1
 		s.pending = true
@@ -257,9 +371,11 @@ func (s *Screen) escape(data []byte) (int, bool) {
 	case ']': // up to BEL or ST
 		for i := 2; i < len(data); i++ {
 			if data[i] == '\a' {
+				s.unknown(string(data[:i+1]))
 				return i + 1, true
 			}
 			if data[i] == '\x1b' && i+1 < len(data) {
+				s.unknown(string(data[:i+2]))
 				return i + 2, true
 			}
 		}
@@ -270,6 +386,7 @@ func (s *Screen) escape(data []byte) (int, bool) {
 		}
 		return 3, true
 	}
+	s.unknown(string(data[:2]))
 	return 2, true
 }
 
@@ -303,21 +420,25 @@ func (s *Screen) csi(params string, final byte) {
 	case 'J':
 		s.clear(args[0])
 	case 'K':
-		line := s.cells[s.y]
+		line := &s.rows[s.y]
 		switch args[0] {
 		case 0:
-			copy(line[s.x:], blank(s.width-s.x))
+			line.soft = false
+			copy(line.cells[s.x:], blank(s.width-s.x))
 		case 1:
-			copy(line, blank(s.x+1))
+			copy(line.cells, blank(s.x+1))
 		case 2:
-			copy(line, blank(s.width))
+			*line = row{cells: blank(s.width)}
 		}
 	case 'm':
 		s.render(args)
 	case 'h', 'l':
-		if private {
-			s.mode(args, final == 'h')
+		if private && s.mode(args, final == 'h') {
+			break
 		}
+		fallthrough
+	default:
+		s.unknown("\x1b[" + params + string(final))
 	}
 }
 
@@ -325,28 +446,34 @@ func (s *Screen) clear(what int) {
 	from, to := 0, s.height
 	switch what {
 	case 0:
-		copy(s.cells[s.y][s.x:], blank(s.width-s.x))
+		s.rows[s.y].soft = false
+		copy(s.rows[s.y].cells[s.x:], blank(s.width-s.x))
 		from = s.y + 1
 	case 1:
-		copy(s.cells[s.y], blank(s.x+1))
+		copy(s.rows[s.y].cells, blank(s.x+1))
 		to = s.y
 	}
 	for y := from; y < to; y++ {
-		s.cells[y] = blank(s.width)
+		s.rows[y] = row{cells: blank(s.width)}
 	}
 }
 
-func (s *Screen) mode(args []int, on bool) {
+// mode sets private modes. It reports whether it knows them: lines that wrap, the
+// cursor's look, the alternate screen, and marks around what is pasted.
+func (s *Screen) mode(args []int, on bool) bool {
 	for _, a := range args {
 		switch {
 		case a == 7:
 			s.wrap = on
 		case a == 1049 && on && s.main == nil:
-			s.main, s.cells = s.cells, s.empty()
+			s.main, s.rows = s.rows, s.empty()
 		case a == 1049 && !on && s.main != nil:
-			s.cells, s.main = s.main, nil
+			s.rows, s.main = s.main, nil
+		case a != 25 && a != 1049 && a != 2004:
+			return false
 		}
 	}
+	return true
 }
 
 // render takes the parameters of SGR.

@@ -79,6 +79,51 @@ func TestResize(t *testing.T) {
 	require.Equal(t, []int{3, 3}, []int{w, h})
 }
 
+// TestReflow gives a screen that wraps rows anew other widths: what was written
+// stays, and the cursor stays where it was in it.
+func TestReflow(t *testing.T) {
+	t.Parallel()
+	s := NewScreen(6, 2)
+	s.Reflows = true
+	fmt.Fprint(s, "one\r\nabcd日fgh")
+	s.Resize(4, 2)
+	above, shown := s.All()
+	require.Equal(t, []string{"one", "abcd"}, above)
+	require.Equal(t, []string{"日fg", "h"}, shown)
+	x, y := s.Cursor()
+	require.Equal(t, []int{1, 1}, []int{x, y})
+	s.Resize(20, 2)
+	above, shown = s.All()
+	require.Empty(t, above)
+	require.Equal(t, []string{"one", "abcd日fgh"}, shown)
+	fmt.Fprint(s, "i")
+	require.Equal(t, "one\nabcd日fghi\n", s.Text())
+}
+
+func TestCombining(t *testing.T) {
+	t.Parallel()
+	s := NewScreen(4, 2)
+	fmt.Fprint(s, "日\u0301b\u0301c\u0301d")
+	require.Equal(t, "日\u0301b\u0301c\u0301\nd\n", s.Text())
+}
+
+func TestFault(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"plain\r\n\t\b\x1b[1;31mred\x1b[0m\x1b[2;3H\x1b[K\x1b[J\x1b[?2004h\x1b[?7l\x1b[?25h": "",
+		"\a":                 `"\a"`,
+		"\x1b]0;title\a":     `"\x1b]0;title\a"`,
+		"\x1b[5q":            `"\x1b[5q"`,
+		"\x1b[?1h":           `"\x1b[?1h"`,
+		"\u009b1m":           `"\u009b"`,
+		"\x1bc, and then \a": `"\x1bc"`,
+	} {
+		s := NewScreen(40, 4)
+		fmt.Fprint(s, in)
+		require.Equal(t, want, s.Fault(), "%q", in)
+	}
+}
+
 // TestSVG checks that a picture is sound XML, with all that is shown and with
 // nothing that a program could have put in.
 func TestSVG(t *testing.T) {
