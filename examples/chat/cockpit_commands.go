@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -78,11 +79,7 @@ func (c *cockpit) obey(line string) error {
 		for i, k := range orders {
 			names[i] = k.name
 		}
-		hint := "/help lists all"
-		if near := nearest(name, names); len(near) > 0 {
-			hint = "did you mean /" + strings.Join(near, " or /") + "?"
-		}
-		return fmt.Errorf("unknown command /%s: %s", cut(name, min(len(name), 32)), hint)
+		return fmt.Errorf("unknown command /%s: %s", cut(name, min(len(name), 32)), cmp.Or(meant(name, "/", names), "/help lists all"))
 	}
 	k := orders[i]
 	switch {

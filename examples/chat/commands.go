@@ -60,8 +60,8 @@ func (l *line) command(text string) {
 			names[i] = s.name
 		}
 		hint := "/help lists all; //" + cut(name, min(len(name), 32)) + " sends it as text"
-		if near := nearest(name, names); len(near) > 0 {
-			hint = "did you mean /" + strings.Join(near, " or /") + "? " + hint
+		if which := meant(name, "/", names); which != "" {
+			hint = which + " " + hint
 		}
 		l.complain("unknown command /%s: %s", cut(name, min(len(name), 32)), hint)
 		return

@@ -348,8 +348,8 @@ func (l *line) event(e p2pchat.Event) {
 				return ok && m.Writer == e.Last.Writer && m.N <= e.Last.N
 			})
 		}
-	case *p2pchat.DigestEvent:
-		l.showProgress()
+	case *p2pchat.SyncEvent:
+		l.showProgress(e)
 	case *p2pchat.ForkEvent:
 		l.note("!!", show(e.Author)+" forked its history", nil)
 	case *p2pchat.WarningEvent:
@@ -377,13 +377,12 @@ func (l *line) join(e *p2pchat.JoinEvent) {
 }
 
 // showProgress tells, where no prompt does, how far a long history has come.
-func (l *line) showProgress() {
-	s := l.node.Status()
-	if l.term != nil || s.Phase != p2pchat.PhaseSyncing || time.Since(l.progress) < progressGap {
+func (l *line) showProgress(e *p2pchat.SyncEvent) {
+	if l.term != nil || l.node.Status().Phase != p2pchat.PhaseSyncing || time.Since(l.progress) < progressGap {
 		return
 	}
 	l.progress = time.Now()
-	l.printf("  %d of %s", s.Digest.N, count(int(s.Known), "message", "messages"))
+	l.printf("  %d of %s", e.Have, count(int(e.Of), "message", "messages"))
 }
 
 func (l *line) welcome() {

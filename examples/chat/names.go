@@ -55,6 +55,16 @@ func findPeer(v p2pchat.View, name string) (p2pchat.Peer, error) {
 	return p2pchat.Peer{}, &opError{codeNoSuchPeer, fmt.Sprintf("nobody here is called %q", harmless(name))}
 }
 
+// meant asks for those of the names that somebody who typed word may have meant,
+// and is empty if there are none.
+func meant(word, prefix string, names []string) string {
+	near := nearest(word, names)
+	if len(near) == 0 {
+		return ""
+	}
+	return "did you mean " + prefix + strings.Join(near, " or "+prefix) + "?"
+}
+
 // nearest returns those of the names that somebody who typed word may have
 // meant, the nearest first: what begins with it, or is at most two typing
 // errors away.

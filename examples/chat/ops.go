@@ -146,8 +146,8 @@ func parseCommand(line []byte) (*command, error) {
 	op, ok := ops[name]
 	if !ok {
 		text := fmt.Sprintf("unknown op %q", cut(name, min(len(name), 64)))
-		if near := nearest(name, slices.Sorted(maps.Keys(ops))); len(near) > 0 {
-			text += "; did you mean " + strings.Join(near, " or ") + "?"
+		if which := meant(name, "", slices.Sorted(maps.Keys(ops))); which != "" {
+			text += "; " + which
 		}
 		return c, &opError{codeUnknownOp, text}
 	}

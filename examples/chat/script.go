@@ -167,8 +167,8 @@ func parseStep(line []byte) (step, error) {
 	kind, ok := stepKinds[s.Do]
 	if !ok {
 		text := fmt.Sprintf("do: unknown step %q", cut(s.Do, min(len(s.Do), 64)))
-		if near := nearest(s.Do, slices.Sorted(maps.Keys(stepKinds))); len(near) > 0 {
-			text += "; did you mean " + strings.Join(near, " or ") + "?"
+		if which := meant(s.Do, "", slices.Sorted(maps.Keys(stepKinds))); which != "" {
+			text += "; " + which
 		}
 		return s, errors.New(text)
 	}
