@@ -21,7 +21,7 @@ func TestAFloodOfForgedBlocksDelaysNobody(t *testing.T) {
 		honest := w.nodes[:2]
 		evil := lab.NewForger(w.net.Host(), "said by eve")
 		eve := w.add(p2pchat.WithName("eve"), p2pchat.WithTransport(evil))
-		held := warnings(w, honest[0], "held")
+		held := warnings(w, honest[0], p2pchat.WarnHeld)
 		require.NoError(t, eve.Join(w.ctx))
 		w.send(eve, strings.Repeat("said by eve ", 50))
 		w.wait(w.nodes, holds(3, 1))

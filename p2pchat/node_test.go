@@ -388,7 +388,7 @@ func TestGracefulLeaveIsAnnouncedAtOnce(t *testing.T) {
 		var left []uint32
 		for e := range events {
 			if p, ok := e.(*p2pchat.PeerEvent); ok && p.State != p2pchat.PeerUp {
-				require.Equal(t, "left", p.State)
+				require.Equal(t, p2pchat.PeerLeft, p.State)
 				left = append(left, p.Peer.ID)
 			}
 		}

@@ -138,7 +138,7 @@ func TestSuspectsStandInTheStatus(t *testing.T) {
 		w.wait(w.nodes[:1], func(s p2pchat.Status) bool { return len(s.Suspects) == 1 })
 		s := w.nodes[0].Status().Suspects[0]
 		require.Equal(t, uint32(3), s.Peer.ID)
-		require.Equal(t, "suspect", s.State)
+		require.Equal(t, p2pchat.PeerSuspect, s.State)
 		w.net.Heal()
 		w.wait(w.nodes, func(s p2pchat.Status) bool { return len(s.Suspects) == 0 && len(s.View.Members) == 3 })
 	})
