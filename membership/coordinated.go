@@ -75,6 +75,7 @@ type Coordinated struct {
 
 	now   time.Time
 	due   [numTimers]time.Time // zero: not set
+	woke  time.Time            // when it last noticed that it had stood still
 	out   Ready
 	stats Stats
 
@@ -172,9 +173,13 @@ func NewCoordinated(cfg Config) (*Coordinated, error) {
 
 // Step implements Membership.
 func (c *Coordinated) Step(now time.Time, in Input) {
+	before := c.now
 	c.advance(now)
 	if c.state == stopped {
 		return
+	}
+	if c.now.Sub(before) > wakeBeats*c.t.H {
+		c.checkLate() // before what came meanwhile sets the timers anew
 	}
 	switch in := in.(type) {
 	case Start:
@@ -226,9 +231,13 @@ func (c *Coordinated) Tick(now time.Time) {
 func (c *Coordinated) checkLate() {
 	var late time.Duration
 	for _, due := range c.due {
-		if !due.IsZero() {
-			late = max(late, c.now.Sub(due))
+		if due.IsZero() {
+			continue
 		}
+		if due.Before(c.woke) {
+			due = c.woke
+		}
+		late = max(late, c.now.Sub(due))
 	}
 	if late > wakeBeats*c.t.H {
 		c.wake(late)
@@ -244,6 +253,7 @@ func (c *Coordinated) wake(after time.Duration) {
 	if c.state == idle || c.state == stopped {
 		return
 	}
+	c.woke = c.now
 	c.event(Woke{After: after})
 	switch c.state {
 	case following:

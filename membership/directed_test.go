@@ -220,6 +220,22 @@ func TestSuspensionIsNotSilence(t *testing.T) {
 	require.Equal(t, v.ID, r.Round.Base)
 }
 
+// After a suspension a packet that waited may be looked at before the time. It is
+// noticed all the same, and once.
+func TestSuspensionIsNoticedByWhatCame(t *testing.T) {
+	a, v := follower(t, 3)
+	a.now = a.now.Add(40 * time.Second)
+	a.m.Step(a.now, Receive{From: addrOf(2), Packet: Packet{Header: Header{From: keyOf(2), Inc: 1, View: v.ID}, Body: Heartbeat{}}})
+	woke := events[Woke](a.m.Ready())
+	require.Len(t, woke, 1)
+	require.Greater(t, woke[0].After, 30*time.Second)
+	a.m.Tick(a.now)
+	require.Empty(t, events[Woke](a.m.Ready()))
+	a.now = a.now.Add(time.Second)
+	a.m.Tick(a.now)
+	require.Empty(t, events[Woke](a.m.Ready()))
+}
+
 // TestCoordinatorsSuspensionIsNotItsMembersSilence is the same for the other
 // side.
 func TestCoordinatorsSuspensionIsNotItsMembersSilence(t *testing.T) {
