@@ -305,7 +305,7 @@ func TestSituationSeed(t *testing.T) {
 func TestSituationRoaming(t *testing.T) {
 	t.Parallel()
 	net := lab.NewNet(t, 3)
-	g := onNet(t)
+	g := onNet(t, "-timeout", "10s") // on a busy machine, moving takes more than 2 s
 	for i := 1; i <= 3; i++ {
 		net.Host(i).Run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
 		g.join(net.Host(i))
