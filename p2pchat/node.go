@@ -60,7 +60,7 @@ type Node struct {
 	direct   direct
 	rooms    rooms
 	watch    watch
-	buf      []byte // for encoding payloads
+	buf      [1][]byte // for encoding payloads
 
 	timer  *time.Timer
 	wake   chan struct{}
@@ -230,8 +230,8 @@ func (n *Node) Send(ctx context.Context, room string, data []byte) (MessageID, e
 		n.mu.Unlock()
 		return MessageID{}, err
 	}
-	n.buf = appendPayload(n.buf[:0], room, n.cfg.nick, data)
-	id, err := n.core.Append(time.Now(), n.buf)
+	n.buf[0] = appendPayload(n.buf[0][:0], room, n.cfg.nick, data)
+	id, err := n.core.Append(time.Now(), n.buf[:]...)
 	first := !n.appended
 	if err == nil {
 		n.own, n.appended = id.N, true

@@ -10,6 +10,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
+	"runtime/debug"
 	"runtime/pprof"
 	"strconv"
 	"sync"
@@ -111,6 +113,7 @@ func child(in io.Reader, out, stderr io.Writer) int {
 func (p *process) run(in io.Reader) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	warm(p.set.Warm)
 	if p.set.Raw {
 		p.node = newRawNode(p)
 	} else {
@@ -136,6 +139,23 @@ func (p *process) run(in io.Reader) error {
 		go p.carryOut(ctx, c)
 	}
 	return nil // the parent has ended
+}
+
+// warm makes the heap hold so many MB that were used before.
+func warm(mb int) {
+	if mb == 0 {
+		return
+	}
+	debug.SetGCPercent(100 * max(100, mb)) // else the runtime gives them back to the system
+	used := make([][]byte, mb)
+	for i := range used {
+		used[i] = make([]byte, 1<<20)
+		for k := 0; k < len(used[i]); k += os.Getpagesize() {
+			used[i][k] = 1
+		}
+	}
+	clear(used)
+	runtime.GC()
 }
 
 func (p *process) say(r report) {

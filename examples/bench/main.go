@@ -47,6 +47,7 @@ type settings struct {
 	Election string        `json:"election"`
 	Fault    string        `json:"fault"`
 	Loss     float64       `json:"loss"`
+	Warm     int           `json:"warm"`
 
 	Label   string `json:"label,omitempty"` // the swept flag
 	compare bool
@@ -174,6 +175,7 @@ func parse(args []string, out io.Writer) (settings, error) {
 	fs.StringVar(&s.Election, "election", "bully", "bully or ring")
 	fs.StringVar(&s.Fault, "fault", "kill", "of failover: kill, stop (SIGSTOP) or cut (its network)")
 	fs.Float64Var(&s.Loss, "loss", 0.3, "of loss: the share of packets lost")
+	fs.IntVar(&s.Warm, "warm", 0, "`MB` of memory that each process uses before anything else, and then has for its history: where new memory is slow, as on many virtual machines, the figures say what the program itself takes")
 	fs.IntVar(&s.runs, "runs", 1, "how often")
 	fs.StringVar(&s.sweep, "sweep", "", "repeat for each `value` of a flag, as in nodes=2,4,8")
 	fs.StringVar(&s.plot, "plot", "", "draw the swept figure into this SVG `file`")
@@ -205,6 +207,8 @@ func (s settings) validate(rest []string) error {
 		return fmt.Errorf("-size %d: want %d to %d", s.Size, headSize, 1<<20)
 	case s.Messages < s.Senders:
 		return fmt.Errorf("-messages %d: fewer than one a sender", s.Messages)
+	case s.Warm < 0 || s.Warm > 1<<14:
+		return fmt.Errorf("-warm %d: want 0 to %d", s.Warm, 1<<14)
 	case s.Rate <= 0 || s.Duration <= 0 || s.runs < 1 || s.timeout <= 0:
 		return errors.New("-rate, -duration, -runs and -timeout must be positive")
 	case s.Election != "bully" && s.Election != "ring":
