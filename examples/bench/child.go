@@ -147,14 +147,11 @@ func warm(mb int) {
 		return
 	}
 	debug.SetGCPercent(100 * max(100, mb)) // else the runtime gives them back to the system
-	used := make([][]byte, mb)
-	for i := range used {
-		used[i] = make([]byte, 1<<20)
-		for k := 0; k < len(used[i]); k += os.Getpagesize() {
-			used[i][k] = 1
-		}
+	used := make([]byte, mb<<20)
+	hugePages(used)
+	for i := 0; i < len(used); i += 4096 {
+		used[i] = 1
 	}
-	clear(used)
 	runtime.GC()
 }
 
