@@ -27,6 +27,20 @@ func (x Message) at(k uint32, data []byte) Message {
 	return x
 }
 
+// each yields the messages of a block, of which x is the first but for its
+// data, without the first skip. It returns false if it was told to stop.
+func (x Message) each(payload []byte, count uint32, skip uint64, yield func(Message) bool) bool {
+	for k := uint64(0); k < uint64(count); k++ {
+		if x.Data, payload = next(payload); k >= skip && !yield(x) {
+			return false
+		}
+		x.ID.N++
+		x.Index++
+		x.Pos++
+	}
+	return true
+}
+
 // next cuts the next message off a payload that parses. The payload of a
 // hollow block is nil, and so are its messages.
 func next(payload []byte) (data, rest []byte) {
@@ -53,12 +67,9 @@ func (m *Memory) Deliveries(from uint64) iter.Seq[Message] {
 			if b.count == 0 || b.flags&flagGone != 0 {
 				continue
 			}
-			first, rest := m.message(b, m.order.pos(&m.blocks, i)), m.payload(b)
-			for k := uint32(0); k < b.count; k++ {
-				var data []byte
-				if data, rest = next(rest); b.msgs+uint64(k) >= from && !yield(first.at(k, data)) {
-					return
-				}
+			first := m.message(b, m.order.pos(&m.blocks, i))
+			if !first.each(m.payload(b), b.count, from-min(from, b.msgs), yield) {
+				return
 			}
 		}
 	}
@@ -86,12 +97,8 @@ func (m *Memory) up(pos uint64, yield func(Message) bool) {
 			b := m.blocks.at(i - 1)
 			i = b.next
 			if at+uint64(b.count) > pos {
-				first, rest := m.message(b, at), m.payload(b)
-				for k := uint32(0); k < b.count; k++ {
-					var data []byte
-					if data, rest = next(rest); at+uint64(k) >= pos && !yield(first.at(k, data)) {
-						return
-					}
+				if !m.message(b, at).each(m.payload(b), b.count, pos-min(pos, at), yield) {
+					return
 				}
 			}
 			at += uint64(b.count)

@@ -69,7 +69,7 @@ func (n *Node) deliveries(into []Message, from uint64) (page []Message, more cha
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for m := range n.history.Deliveries(from) {
-		if into = n.take(into, m); len(into) == pageSize {
+		if into = n.take(into, &m); len(into) == pageSize {
 			break
 		}
 	}
@@ -77,17 +77,23 @@ func (n *Node) deliveries(into []Message, from uint64) (page []Message, more cha
 }
 
 // message translates a log's message.
-func (n *Node) message(m causal.Message) Message { return n.take(nil, m)[0] }
+func (n *Node) message(m causal.Message) Message { return n.take(nil, &m)[0] }
 
 // take adds a log's message to a page, translated. What it has in common with
 // the message before, as a rule, the two share.
-func (n *Node) take(page []Message, m causal.Message) []Message {
+func (n *Node) take(page []Message, m *causal.Message) []Message {
 	room, nick, data := splitPayload(m.Data)
-	page = append(page, Message{
-		ID: m.ID, Data: data, Dropped: m.Data == nil, Sent: m.Wall,
-		Index: m.Index, Pos: m.Pos, Inserted: m.Inserted, Backlog: m.Backlog, Own: m.Own,
-	})
+	if len(page) < cap(page) {
+		page = page[:len(page)+1]
+	} else {
+		page = append(page, Message{})
+	}
 	to, like := &page[len(page)-1], &page[max(0, len(page)-2)]
+	if to == like {
+		*to = Message{} // what a page had before may be true no longer
+	}
+	to.ID, to.Data, to.Dropped, to.Sent = m.ID, data, m.Data == nil, m.Wall
+	to.Index, to.Pos, to.Inserted, to.Backlog, to.Own = m.Index, m.Pos, m.Inserted, m.Backlog, m.Own
 	if to.Room = like.Room; to.Room != string(room) {
 		to.Room = string(room)
 	}
@@ -195,7 +201,7 @@ func (h History) page(pos uint64, last *MessageID, backwards bool) (page []Messa
 		}
 	}
 	for m := range log.History(pos, backwards) {
-		if page = n.take(page, m); len(page) == pageSize {
+		if page = n.take(page, &m); len(page) == pageSize {
 			break
 		}
 	}
