@@ -43,7 +43,7 @@
 //	                   is read from the log again when the peer takes it
 //	at rest            1/H multicasts, and (N-1)/H datagrams to the coordinator, of some 400 bytes each
 //	a message          goes to each member on its stream: B·(N-1) bytes leave its author
-//	history, each      up to 63 KiB of messages that are sent at one time are one block. A block has 67 bytes,
+//	history, each      up to 126 KiB of messages that are sent at one time are one block. A block has 67 bytes,
 //	node               about 70 and 50·D for its body, and about 130 in indexes; a message in it has B + 1
 //	                   to B + 3. So one that is sent alone takes some B + 300 bytes, one of many
 //	                   some B + 4
@@ -88,7 +88,7 @@
 //	evictions                      members that failed
 //	pending                        blocks that wait for others; back to 0 within seconds
 //	waiting, unread                direct messages that their receiver, or this program, does not take
-//	messages, bytes, blocks        the size of the history. bytes/blocks far below 63 KiB is normal in a chat
+//	messages, bytes, blocks        the size of the history. bytes/blocks far below 126 KiB is normal in a chat
 //	pulls, served                  grow when nodes join or parts meet, not otherwise
 //	drops                          package p2pchat has all reasons. forged, auth, replay, malformed, signature:
 //	                               somebody attacks, or has another version or key. foreign_group, version,

@@ -144,9 +144,9 @@
 // # Limits
 //
 //	message                      1 MiB (MaxMessage; less by Config.MaxMessage)
-//	block                        63 KiB of messages, or one larger message; 65,536 messages (MaxCount)
+//	block                        126 KiB of messages, or one larger message; 65,536 messages (MaxCount)
 //	heads that a block follows   32 beside the own (MaxDeps); with more, merge blocks come first
-//	Blocks, Batch                128 and 256 KiB, or one block
+//	Blocks, Batch                256 KiB, or one block
 //	waiting for parents          4,096 blocks, 8 MiB, 30 s (Config.Pending…)
 //	under way in a Pull          2 MiB (Config.Window)
 //	chain ends in a Pull         400; in an Ack 384, and 120 doubts

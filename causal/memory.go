@@ -18,8 +18,8 @@ import (
 // in it: at these sizes both cost less than hashing the content does.
 const (
 	// flushBytes is the payload at which a block is closed; a larger message
-	// has a block of its own.
-	flushBytes = 63 << 10
+	// has a block of its own. Two full blocks just fit in a message to a peer.
+	flushBytes = 126 << 10
 	// flushDelay is how long a message waits for others to share its block.
 	flushDelay = time.Millisecond
 	// sendBytes bounds Blocks, batchBytes Batch, unless a single block is larger.
@@ -76,6 +76,7 @@ type Memory struct {
 
 	// What is being written.
 	me        own
+	full      int    // bytes at which a block is closed
 	open      []byte // payload of the block to come
 	openCount uint32
 	openUntil time.Time // when it is closed at the latest
@@ -179,7 +180,10 @@ func NewMemory(cfg Config) (*Memory, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	m := &Memory{cfg: cfg, limits: limits{tips: maxTips, ack: ackTips, small: small}, refused: make(map[string]uint64)}
+	m := &Memory{cfg: cfg, full: flushBytes, limits: limits{tips: maxTips, ack: ackTips, small: small}, refused: make(map[string]uint64)}
+	if most := cfg.Retention.MaxBytes; most > 0 { // whole blocks are dropped
+		m.full = int(min(flushBytes, 1+most/8))
+	}
 	var seed [32]byte
 	if _, err := io.ReadFull(cfg.Rand, seed[:]); err != nil {
 		return nil, fmt.Errorf("causal: no randomness: %w", err)
@@ -235,7 +239,7 @@ func (m *Memory) Append(now time.Time, data ...[]byte) (MessageID, error) {
 	m.now = now
 	id := MessageID{Writer: m.me.id, N: m.me.next}
 	for _, d := range data {
-		if m.openCount > 0 && len(m.open)+len(d)+3 > flushBytes {
+		if m.openCount > 0 && len(m.open)+len(d)+3 > m.full {
 			m.flush(now)
 		}
 		if m.openCount == 0 {
@@ -245,7 +249,7 @@ func (m *Memory) Append(now time.Time, data ...[]byte) (MessageID, error) {
 		m.open = append(m.open, d...)
 		m.openCount++
 		m.me.next++
-		if len(m.open) >= flushBytes || m.openCount == MaxCount {
+		if len(m.open) >= m.full || m.openCount == MaxCount {
 			m.flush(now)
 		}
 	}

@@ -23,7 +23,8 @@ type Retention struct {
 	// from the Store, from its wall clock. Zero is for ever.
 	MaxAge time.Duration
 	// MaxBytes is how many bytes of payload are kept. Up to an eighth more, and
-	// at least 1 MiB, may be held for a second. Zero is no limit.
+	// at least 1 MiB, may be held for a second. Zero is no limit. Whole blocks
+	// are dropped, so own ones are no larger than an eighth of it.
 	MaxBytes int64
 }
 
