@@ -185,26 +185,32 @@ func BenchmarkDeliveries(b *testing.B) {
 	require.Equal(b, 100*b.N, n)
 }
 
-// BenchmarkPage reads 50 messages from the middle of 1,000,000.
+// BenchmarkPage reads 50 messages from somewhere in the middle, by how many
+// there are, 50 in a block.
 func BenchmarkPage(b *testing.B) {
-	m := benchLog(b, 0)
-	for i := range 20_000 {
-		fill(m, 50, 10)
-		_ = i
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		n := 0
-		for range m.History(m.Len()/2+7, true) {
-			if n++; n == 50 {
-				break
+	for _, n := range []int{10_000, 100_000, 1_000_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			m := benchLog(b, 0)
+			for range n / 50 {
+				fill(m, 50, 10)
 			}
-		}
+			b.ReportAllocs()
+			pos := m.Len() / 2
+			for b.Loop() {
+				pos = (pos + m.Len()/3 + 7) % m.Len()
+				count := 0
+				for range m.History(max(pos, 50), true) {
+					if count++; count == 50 {
+						break
+					}
+				}
+			}
+		})
 	}
 }
 
 // BenchmarkMemory reports the bytes held for each of a million messages beyond
-// their 100 bytes.
+// their 100 bytes, in full blocks.
 func BenchmarkMemory(b *testing.B) {
 	for b.Loop() {
 		var before, after runtime.MemStats

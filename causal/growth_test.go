@@ -1,0 +1,47 @@
+package causal
+
+import (
+	"runtime"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// What a message takes beside itself, on the wire and in memory, does not grow
+// with the history that it follows, whoever wrote that: but for the digits of
+// its numbers.
+func TestOverheadDoesNotGrowWithTheHistory(t *testing.T) {
+	m := benchLog(t, 1)
+	var before runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	alone := make(map[int]int) // by the length of the history: of a block with one message
+	for _, n := range []int{1_000, 10_000, 100_000, 1_000_000} {
+		// Writers take turns, each with a hundredth of what is missing.
+		for part := (n - int(m.Len())) / 100; int(m.Len()) < n; {
+			require.NoError(t, m.rotate())
+			fill(m, part, 10)
+		}
+		require.NoError(t, m.rotate())
+		const size = 100
+		for range 3 { // the genesis, and two blocks after it
+			fill(m, 1, size)
+		}
+		raw := m.raw(m.blocks.n - 1)
+		alone[n] = len(raw) - size
+		var f frame
+		require.NoError(t, f.decode(m.hash, raw))
+		require.Empty(t, f.deps, "all that came before is behind the writer's own block")
+	}
+	require.LessOrEqual(t, alone[1_000], 67+80)
+	for n, over := range alone {
+		require.LessOrEqual(t, over, alone[1_000]+4, "after %d messages", n)
+	}
+
+	var after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	held := float64(after.HeapAlloc-before.HeapAlloc) / float64(m.Len())
+	require.Less(t, held-10, 40.0, "bytes of memory for a message beyond its own")
+	runtime.KeepAlive(m)
+}
