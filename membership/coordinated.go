@@ -143,7 +143,7 @@ func NewCoordinated(cfg Config) (*Coordinated, error) {
 		cfg.Timing = Default()
 	}
 	if cfg.Rand == nil {
-		cfg.Rand = rand.New(rand.NewPCG(1, 2))
+		cfg.Rand = rand.New(rand.NewPCG(1, 2)) // #nosec G404 -- a run without randomness is one that can be replayed
 	}
 	if cfg.Detector == nil {
 		cfg.Detector = NewFixed

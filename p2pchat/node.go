@@ -188,7 +188,7 @@ func (n *Node) start() error {
 		Self:   membership.Member{Key: n.id, Inc: uint64(now.UnixMilli()), Addr: n.net.addr, Name: n.cfg.nick},
 		Timing: n.cfg.timing, Elector: n.cfg.elector, Seniority: n.cfg.seniority,
 		Detector: n.cfg.detector, Membership: n.cfg.membership,
-		Rand: rand.New(rand.NewChaCha8(seed)),
+		Rand: rand.New(rand.NewChaCha8(seed)), // #nosec G404 -- it is for waits and nonces of questions; the seed is from crypto/rand
 	})
 	if err != nil {
 		return err

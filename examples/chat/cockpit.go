@@ -74,7 +74,7 @@ func (c *cockpit) ground() {
 	if slices.ContainsFunc(c.settings.given, func(g given) bool { return g.name == "group" }) {
 		return
 	}
-	c.settings.group = fmt.Sprintf("239.255.%d.%d:%d", 1+rand.IntN(250), 1+rand.IntN(250), 20000+rand.IntN(12000))
+	c.settings.group = fmt.Sprintf("239.255.%d.%d:%d", 1+rand.IntN(250), 1+rand.IntN(250), 20000+rand.IntN(12000)) // #nosec G404 -- a group of its own needs no secret
 	if len(c.settings.ifaces) == 0 {
 		c.settings.ifaces = []string{"lo"}
 	}

@@ -321,7 +321,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return fail(stderr, exitRuntime, err)
 	}
 	defer view.close()
-	network := fault.New(lan.New(s.network()), fault.Config{Seed: rand.Uint64()})
+	network := fault.New(lan.New(s.network()), fault.Config{Seed: rand.Uint64()}) // #nosec G404 -- for simulated faults
 	node, err := p2pchat.New(s.options(network, log)...)
 	if err != nil {
 		code := exitUsage
