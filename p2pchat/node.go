@@ -48,12 +48,13 @@ type Node struct {
 	behind   behind
 	drops    dropReport
 	net      network
-	first    bool   // this node founded the group
-	own      uint64 // number of the last own message
-	appended bool   // something waits for Flush
-	left     bool   // the goodbye is complete
-	err      error  // why the node ended by itself
-	closing  error  // what the store said when it was closed
+	first    bool      // this node founded the group
+	own      uint64    // number of the last own message
+	sent     time.Time // when it was sent
+	appended bool      // something waits for Flush
+	left     bool      // the goodbye is complete
+	err      error     // why the node ended by itself
+	closing  error     // what the store said when it was closed
 	subs     map[*subscription]struct{}
 	more     chan struct{} // closed when messages were delivered
 	changed  chan struct{} // closed when anything changed
@@ -208,6 +209,10 @@ func (n *Node) start() error {
 	return nil
 }
 
+// seldom is the time between two messages from which on each is sent off for
+// itself, by Send. What comes faster shares blocks, which the driver sends off.
+const seldom = time.Millisecond
+
 // Send appends a message to the history and hands it on. It returns when the
 // message is a part of this node's history; it never waits for peers. It is
 // given to them at once when there is little to say, and in batches when there
@@ -231,10 +236,16 @@ func (n *Node) Send(ctx context.Context, room string, data []byte) (MessageID, e
 		return MessageID{}, err
 	}
 	n.buf[0] = appendPayload(n.buf[0][:0], room, n.cfg.nick, data)
-	id, err := n.core.Append(time.Now(), n.buf[:]...)
+	now := time.Now()
+	id, err := n.core.Append(now, n.buf[:]...)
 	first := !n.appended
 	if err == nil {
 		n.own, n.appended = id.N, true
+		if now.Sub(n.sent) >= seldom {
+			n.flushed()
+			first = false
+		}
+		n.sent = now
 	}
 	n.mu.Unlock()
 	if first && err == nil {

@@ -220,8 +220,8 @@ type Encoder interface {
 	// AppendTo appends the frame to b, which is the Transport's before and
 	// after, and returns the result. It is called once if the frame is written,
 	// in the order in which the peer's frames were taken, and not if it was not
-	// taken or is lost; by a goroutine of the Transport, which it must not
-	// block, perhaps after Hangup and Down.
+	// taken or is lost; within StreamLater or by a goroutine of the Transport,
+	// which it must not block, perhaps after Hangup and Down.
 	AppendTo(b []byte) []byte
 }
 

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/seed-885536be/p2p/transport"
@@ -22,8 +23,9 @@ type conn struct {
 	instance uint64 // the peer's
 	dialed   bool   // by this side
 	since    time.Time
-	started  bool // the reader; guarded by link.mu
-	replaced bool // by another that the peer opened; guarded by link.mu
+	raw      syscall.RawConn // nil: there is none
+	started  bool            // the reader; guarded by link.mu
+	replaced bool            // by another that the peer opened; guarded by link.mu
 
 	done chan struct{} // closed when the reader has ended
 	err  error         // why it ended; valid then
@@ -116,7 +118,11 @@ func (t *Transport) met(h header, nc net.Conn) netip.AddrPort {
 }
 
 func newConn(nc net.Conn, h header, dialed bool) *conn {
-	return &conn{TCPConn: nc.(*net.TCPConn), instance: h.instance, dialed: dialed, since: time.Now(), done: make(chan struct{})}
+	c := &conn{TCPConn: nc.(*net.TCPConn), instance: h.instance, dialed: dialed, since: time.Now(), done: make(chan struct{})}
+	if raw, err := c.SyscallConn(); err == nil {
+		c.raw = raw
+	}
+	return c
 }
 
 var errOwn = errors.New("lan: connected to itself")
@@ -342,6 +348,7 @@ type outgoing struct {
 	frame []byte   // or the first part
 	rest  [][]byte // the other parts
 	later transport.Encoder
+	begun bool // frame is what is left of one, with its length
 }
 
 func (o outgoing) size() int {
@@ -371,6 +378,19 @@ func (o outgoing) copied() (size int) {
 		}
 	}
 	return size
+}
+
+// appendTo appends the frame after its length.
+func (o outgoing) appendTo(b []byte) []byte {
+	b = binary.BigEndian.AppendUint32(b, uint32(o.size()))
+	if o.later != nil {
+		return o.later.AppendTo(b)
+	}
+	b = append(b, o.frame...)
+	for _, p := range o.rest {
+		b = append(b, p...)
+	}
+	return b
 }
 
 // writer writes frames to a connection in batches.
@@ -436,7 +456,9 @@ func (w *writer) write(c *conn) error {
 		begin = len(all)
 	}
 	for _, o := range w.batch {
-		all = binary.BigEndian.AppendUint32(all, uint32(o.size()))
+		if !o.begun {
+			all = binary.BigEndian.AppendUint32(all, uint32(o.size()))
+		}
 		if o.later != nil {
 			all = o.later.AppendTo(all)
 			continue

@@ -253,7 +253,7 @@ func (t *Transport) arrived(b []byte, from netip.AddrPort, w way) {
 			copy(frame, body)
 			t.handler.Handle(transport.Event{Kind: transport.Datagram, Peer: peer, Frame: frame})
 			if w.multicast {
-				t.beacon(now, 0)
+				t.chores(now, 0)
 			}
 		}
 	case kindPing:

@@ -77,12 +77,23 @@ func (s *networks) ear(index int) *ear {
 	return e
 }
 
+// due is when to listen next, with so much slack.
+func (s *networks) due(now time.Time, slack time.Duration) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.listened.IsZero() {
+		s.listened = now
+	}
+	return s.listened.Add(listenPeriod + slack)
+}
+
 // listen looks for interfaces on which multicast does not work. others says
 // that nodes on other hosts are heard, and patience for how long a node may be
 // silent.
 func (s *networks) listen(now time.Time, others bool, patience time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.listened = now
 	within := func(t time.Time) bool { return !t.IsZero() && now.Sub(t) < patience }
 	multicast := false // it works on one interface at least
 	for _, e := range s.ears {
@@ -137,9 +148,9 @@ const (
 	scanRarely   = time.Minute            // where the system tells of changes,
 	scanGap      = 250 * time.Millisecond // some time after it did, for there are more to come
 	listenPeriod = 2500 * time.Millisecond
-	// A beacon waits for so long for a packet of somebody else, which wakes all
+	// What is due waits for so long for a packet to the group, which wakes all
 	// nodes anyway.
-	beaconSlack = 600 * time.Millisecond
+	choreSlack = 600 * time.Millisecond
 )
 
 // tend keeps up with the host's interfaces, and lets the others know that this
@@ -148,8 +159,7 @@ const (
 func (t *Transport) tend() {
 	changed := make(chan struct{}, 1)
 	t.watch(changed)
-	now := time.Now()
-	scan, listen := now.Add(scanPeriod), now.Add(listenPeriod)
+	scan := time.Now().Add(scanPeriod)
 	timer := time.NewTimer(listenPeriod)
 	defer timer.Stop()
 	for {
@@ -162,24 +172,16 @@ func (t *Transport) tend() {
 			}
 		case <-timer.C:
 		}
-		now = time.Now()
+		now := time.Now()
 		if !now.Before(scan) {
 			t.rescan(now)
 			if scan = now.Add(scanPeriod); t.watched.Load() {
 				scan = now.Add(scanRarely)
 			}
 		}
-		beacon := t.beacon(now, beaconSlack)
-		if !now.Before(listen) {
-			listen = now.Add(listenPeriod)
-			patience := max(deafAfter, 3*t.period())
-			t.networks.listen(now, t.roster.remote(now.Add(-patience)), patience)
-		}
-		next := scan
-		for _, due := range []time.Time{beacon, listen} {
-			if due.Before(next) {
-				next = due
-			}
+		next := t.chores(now, choreSlack)
+		if scan.Before(next) {
+			next = scan
 		}
 		timer.Reset(next.Sub(now))
 	}
@@ -190,15 +192,26 @@ func (t *Transport) period() time.Duration {
 	return beaconPeriod * time.Duration(1+t.roster.size()/beaconNodes)
 }
 
-// beacon sends one if nothing was sent to the group for a period and slack, and
-// returns when to ask again.
-func (t *Transport) beacon(now time.Time, slack time.Duration) time.Time {
-	wait := t.period() + slack - t.sender.silent(now)
-	if wait > 0 {
-		return now.Add(wait)
+// chores sends a beacon if nothing was sent to the group for a period, and looks
+// at what was heard, each if it has been due for slack. It returns when to ask
+// again.
+func (t *Transport) chores(now time.Time, slack time.Duration) time.Time {
+	period := t.period()
+	beacon := now.Add(period + slack - t.sender.silent(now))
+	if !now.Before(beacon) {
+		_ = t.toGroup(t.header(kindBeacon, 0).append(nil))
+		beacon = now.Add(period + slack)
 	}
-	_ = t.toGroup(t.header(kindBeacon, 0).append(nil))
-	return now.Add(t.period() + slack)
+	listen := t.networks.due(now, slack)
+	if !now.Before(listen) {
+		patience := max(deafAfter, 3*period)
+		t.networks.listen(now, t.roster.remote(now.Add(-patience)), patience)
+		listen = now.Add(listenPeriod + slack)
+	}
+	if listen.Before(beacon) {
+		return listen
+	}
+	return beacon
 }
 
 // rescan reads the list of interfaces again. With no network at all the

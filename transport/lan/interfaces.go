@@ -158,13 +158,14 @@ var errNoInterface = errors.New("no interface can be used")
 
 // networks is what is known of the host's interfaces.
 type networks struct {
-	mu      sync.Mutex
-	all     []network
-	joined  map[outlet]time.Time  // since when
-	refused map[outlet]string     // could not be joined
-	failed  map[outlet]string     // the last attempt to send there failed
-	ears    map[int]*ear          // by index of the interface
-	owns    map[netip.Addr]string // every address of the host, with its interface
+	mu       sync.Mutex
+	all      []network
+	joined   map[outlet]time.Time  // since when
+	refused  map[outlet]string     // could not be joined
+	failed   map[outlet]string     // the last attempt to send there failed
+	ears     map[int]*ear          // by index of the interface
+	listened time.Time             // when what was heard was looked at last
+	owns     map[netip.Addr]string // every address of the host, with its interface
 }
 
 // outlet is an interface and a family that a packet to the group goes through.

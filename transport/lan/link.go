@@ -27,10 +27,12 @@ type link struct {
 	mu      sync.Mutex
 	queue   []outgoing
 	bytes   int     // taken and not yet written
+	small   []byte  // room for straight
 	full    bool    // ErrFull was returned and Writable is owed
 	conns   []*conn // with the peer, that can be written to, the oldest first
 	reading map[*conn]struct{}
 	current *conn // the one written to
+	open    *conn // the same, after Up was reported and as long as it lasts
 	hung    bool  // hung up: nothing is reported
 	aborted bool  // the transport closes
 	gone    bool  // over: nothing can be added
@@ -164,6 +166,10 @@ func (l *link) push(o outgoing) error {
 		l.mu.Unlock()
 		return transport.ErrFull
 	}
+	if l.bytes == 0 && cost <= smallPart && l.straight(o) {
+		l.mu.Unlock()
+		return nil
+	}
 	l.bytes += cost
 	l.queue = append(l.queue, o)
 	l.wanted = true
@@ -173,6 +179,25 @@ func (l *link) push(o outgoing) error {
 		l.poke()
 	}
 	return nil
+}
+
+// straight writes a small frame at once, before which nothing waits, and so
+// spares it the way by another goroutine. What cannot be written at once goes
+// that way. It returns false if all of it has to.
+func (l *link) straight(o outgoing) bool {
+	c := l.open
+	if c == nil || c.replaced {
+		return false
+	}
+	b := o.appendTo(l.small[:0])
+	l.small = b[:0]
+	if n := c.tryWrite(b); n < len(b) {
+		rest := outgoing{frame: append([]byte(nil), b[n:]...), begun: true}
+		l.queue = append(l.queue, rest)
+		l.bytes += rest.size() + frameCost
+		l.poke()
+	}
+	return true
 }
 
 func (l *link) poke() {
@@ -325,9 +350,13 @@ func (l *link) run() {
 		}
 		// It may have been removed from the list meanwhile.
 		l.start(c)
+		l.open = c
 		l.mu.Unlock()
 
 		err := l.write(c, &w)
+		l.mu.Lock()
+		l.open = nil
+		l.mu.Unlock()
 		l.t.redial.Ended(l.peer, c.age())
 		if err == nil {
 			l.linger(c)

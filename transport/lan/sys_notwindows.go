@@ -7,6 +7,21 @@ import (
 	"syscall"
 )
 
+// tryWrite writes what can be written without waiting, and returns how much
+// that is. A fault shows with the next write.
+func (c *conn) tryWrite(b []byte) (n int) {
+	if c.raw == nil {
+		return 0
+	}
+	if c.raw.Write(func(fd uintptr) bool {
+		n, _ = syscall.Write(int(fd), b)
+		return true
+	}) != nil {
+		return 0
+	}
+	return max(n, 0)
+}
+
 func isRefused(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
 
 // isReset tells whether the other end ended a connection without a word.
