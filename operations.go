@@ -41,8 +41,10 @@
 //	                   in the simulator, see BENCHMARKS.md
 //	a link             two goroutines; at most 1 MiB queued (lan.Config.Queue), mostly nothing; more
 //	                   is read from the log again when the peer takes it
-//	at rest            1/H multicasts, and (N-1)/H datagrams to the coordinator, of some 400 bytes each
-//	a message          goes to each member on its stream: B·(N-1) bytes leave its author
+//	at rest            1/H multicasts, of some 400 bytes, and (N-1)/2H frames on streams to the coordinator, of
+//	                   some 80; with more than 32 members (N-1)/H datagrams of some 300 instead
+//	a message          goes to each member on its stream: B·(N-1) bytes leave its author; and, if it is small
+//	                   and 2 ms after the one before, to the group by multicast, in a datagram with the last ones
 //	history, each      up to 126 KiB of messages that are sent at one time are one block. A block has 67 bytes,
 //	node               about 70 and 50·D for its body, and about 130 in indexes; a message in it has B + 1
 //	                   to B + 3. So one that is sent alone takes some B + 300 bytes, one of many

@@ -46,6 +46,7 @@
 //	                                                         or must not be lost
 //	31 to 36  Header, Message, trailer                       datagram
 //	41 to 4b  sender, message                                stream
+//	4c        sender, message                                datagram to the group
 //	60 to 62  sender, message, trailer                       stream
 //	63, 64    sender, message                                stream
 //
@@ -119,6 +120,7 @@
 //	49  Base          Session u64, Part bytes, More bool
 //	4a  Ranges        Session u64, Salt u64, From Bound, Ranges list of Range
 //	4b  Diffs         Session u64, Diffs list of Diff
+//	4c  Fresh         Frames list of bytes
 //
 //	Digest     Messages u64, Hash 16 bytes
 //	Ref        Writer 16 bytes, N u64, Hash 32 bytes

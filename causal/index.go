@@ -37,6 +37,7 @@ const (
 	flagParent               // another block follows it
 	flagDone                 // retention is through with it
 	flagGone                 // summed up by the base
+	flagEarly                // came by a Fresh, and comes by a stream again
 )
 
 const segment = 512

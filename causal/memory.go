@@ -119,7 +119,8 @@ type Memory struct {
 	chain   map[WriterID]Hash
 	fresh   map[WriterID][32]byte
 	parents []uint32
-	via     uint32 // who sent what is being delivered
+	via     uint32 // who sent what is being delivered,
+	early   bool   // and that it came by a Fresh
 	wake    []woken
 	woke    frame
 	scratch []byte
@@ -540,8 +541,9 @@ func (m *Memory) receive(from Key, frames [][]byte, backlog, hollow bool) {
 		case f.count == 0:
 			err = errMalformed // there is nothing to drop
 		case !hollow:
-			err = errHollow
-			m.missed(from, &f.hash)
+			if err = errHollow; !m.early {
+				m.missed(from, &f.hash)
+			}
 		}
 		if err == nil && f.kind == kindGenesis {
 			if writerID(m.cfg.Group, f.pub[:], f.random[:]) != f.writer {
@@ -563,7 +565,9 @@ func (m *Memory) receive(from Key, frames [][]byte, backlog, hollow bool) {
 		}
 		switch {
 		case m.holds(&f.hash):
-			m.refuse(errKnown)
+			if !m.early && !m.cameEarly(&f.hash) {
+				m.refuse(errKnown)
+			}
 			in = in[:len(in)-1]
 		case f.height <= m.base.height:
 			m.refuse(errBelow)
@@ -578,6 +582,8 @@ func (m *Memory) receive(from Key, frames [][]byte, backlog, hollow bool) {
 		if f.good = ok && next == f.hash || m.pending.awaits(f.writer, &f.hash); !f.good {
 			pub := m.key(f.writer)
 			switch {
+			case pub == nil && m.early:
+				continue // it comes by the stream, with its key before it
 			case pub == nil:
 				m.refuse(errWriter)
 				continue
@@ -642,6 +648,7 @@ func (m *Memory) accept(f *frame, from Key, backlog bool) {
 	}
 	if missing := m.parentsOf(f); len(missing) > 0 {
 		m.pending.add(f, missing, from, backlog, m.now)
+		m.pending.byHash[f.hash].early = m.early
 		m.limit()
 		return
 	}
@@ -712,6 +719,9 @@ func (m *Memory) deliver(f *frame, backlog bool) bool {
 	if backlog {
 		flags = flagBacklog
 	}
+	if m.early {
+		flags |= flagEarly
+	}
 	room, at := m.arena.reserve(len(f.raw))
 	copy(room, f.raw)
 	m.insert(f, at, flags)
@@ -721,6 +731,7 @@ func (m *Memory) deliver(f *frame, backlog bool) bool {
 // deliverWaiting delivers what waited for a block that was delivered, or drops
 // what waited for one that was refused, and so on.
 func (m *Memory) deliverWaiting(h Hash, ok bool) {
+	defer func(early bool) { m.early = early }(m.early)
 	m.wake = append(m.wake[:0], woken{h, ok})
 	for k := 0; k < len(m.wake); k++ {
 		w := m.wake[k]
@@ -735,7 +746,7 @@ func (m *Memory) deliverWaiting(h Hash, ok bool) {
 				continue // it was decoded before
 			}
 			m.parentsOf(f)
-			m.via = m.viaOf(e.from)
+			m.via, m.early = m.viaOf(e.from), e.early
 			m.wake = append(m.wake, woken{e.hash, m.deliver(f, e.backlog)})
 		}
 	}

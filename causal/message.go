@@ -1,9 +1,9 @@
 package causal
 
 // Protocol is a message between two logs: one of *Blocks, *Beat, *Ranges,
-// *Diffs, *Pull, *Credit, *Batch, *Base, *Want, *Fork and *Ack. All but Beat
-// travel on the stream of two peers. None but Blocks, Batch and Fork carries
-// blocks, and none of the others has more than 16 KiB.
+// *Diffs, *Pull, *Credit, *Batch, *Base, *Want, *Fork, *Ack and *Fresh. All but
+// Beat and Fresh travel on the stream of two peers. None but Blocks, Batch, Fork
+// and Fresh carries blocks, and none of the others has more than 16 KiB.
 type Protocol interface{ Kind() Kind }
 
 // Kind tells the messages apart. The values are part of the wire format.
@@ -22,6 +22,7 @@ const (
 	KindBase
 	KindRanges
 	KindDiffs
+	KindFresh
 )
 
 type (
@@ -29,6 +30,12 @@ type (
 	// the answer to Want. The slices may be shared with other Blocks and with
 	// the log.
 	Blocks struct {
+		Frames [][]byte
+	}
+	// Fresh are the sender's own last blocks, by datagram to all: the same come
+	// by the streams, but perhaps later. What is held is skipped, and nothing
+	// follows from what is lost.
+	Fresh struct {
 		Frames [][]byte
 	}
 	// Beat says what a node holds.
@@ -190,6 +197,9 @@ func (*Base) Kind() Kind { return KindBase }
 
 // Kind returns KindRanges.
 func (*Ranges) Kind() Kind { return KindRanges }
+
+// Kind returns KindFresh.
+func (*Fresh) Kind() Kind { return KindFresh }
 
 // Kind returns KindDiffs.
 func (*Diffs) Kind() Kind { return KindDiffs }

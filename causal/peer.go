@@ -209,6 +209,10 @@ func (m *Memory) Step(now time.Time, from Key, msg Protocol) {
 			if msg != nil {
 				m.onBeat(p, msg)
 			}
+		case *Fresh:
+			if msg != nil && p.member {
+				m.onFresh(p, msg)
+			}
 		case *Ack:
 			if msg != nil {
 				m.onAck(p, msg)

@@ -25,6 +25,7 @@ type waiting struct {
 	raw     []byte
 	from    Key
 	backlog bool
+	early   bool
 	gone    bool
 	missing []Ref
 	since   time.Time

@@ -97,11 +97,15 @@ func (c *Coordinated) keepAlive() {
 // other. In a larger one so many at one instant could get lost.
 const together = 32
 
-// answerBeat sends the keep-alive with the heartbeat that was just heard, if it
-// is due before the next. plain says that the coordinator knows all that it
-// says.
+// lonely is the silence, in tenths of H, after which a keep-alive does not wait
+// for a heartbeat any more.
+const lonely = 22
+
+// answerBeat sends the keep-alive with the heartbeat that was just heard, unless
+// the last was sent just before. plain says that the coordinator knows all that
+// it says.
 func (c *Coordinated) answerBeat(plain bool) {
-	if c.state != following || len(c.view.Members) > together || c.due[timerKeepAlive].Sub(c.now) > c.t.H*3/4 {
+	if c.state != following || len(c.view.Members) > together || c.due[timerKeepAlive].Sub(c.now) > c.t.H*(lonely-6)/10 {
 		return
 	}
 	plain = plain && !c.watch.copied
@@ -109,7 +113,7 @@ func (c *Coordinated) answerBeat(plain bool) {
 	if n := len(c.out.Send); n > 0 {
 		c.out.Send[n-1].Routine = plain
 	}
-	c.set(timerKeepAlive, c.t.H*5/4) // if the next heartbeat does not come
+	c.set(timerKeepAlive, c.t.H*lonely/10)
 }
 
 func (c *Coordinated) onHeartbeat(from netip.AddrPort, h Header, b Heartbeat) {

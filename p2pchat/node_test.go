@@ -19,6 +19,7 @@ import (
 	"github.com/seed-885536be/p2p/election"
 	"github.com/seed-885536be/p2p/membership"
 	"github.com/seed-885536be/p2p/p2pchat"
+	"github.com/seed-885536be/p2p/transport/fault"
 	"github.com/seed-885536be/p2p/transport/memnet"
 )
 
@@ -460,6 +461,48 @@ func TestThirtyPercentLoss(t *testing.T) {
 			w.wait(w.nodes, holds(4, 400))
 			w.same(w.nodes, 400)
 		})
+	})
+}
+
+// Where nearly every third packet gets lost, a word every 20 ms is heard at once
+// all the same, though the streams stand still for seconds.
+func TestWordsPassStreamsThatStandStill(t *testing.T) {
+	in(t, memnet.Config{Delay: time.Millisecond}, func(w *world) {
+		var weather []*fault.Transport
+		for range 4 {
+			h := w.net.Host()
+			weather = append(weather, fault.New(h, fault.Config{Seed: uint64(len(weather))}))
+			n, err := p2pchat.New(p2pchat.WithTransport(weather[len(weather)-1]))
+			require.NoError(t, err)
+			require.NoError(t, n.Join(w.ctx))
+			w.nodes, w.hosts = append(w.nodes, n), append(w.hosts, h)
+		}
+		late := make(chan time.Duration, 3*300)
+		for _, n := range w.nodes[1:] {
+			messages := n.Messages(w.ctx, p2pchat.FromNow)
+			go func() {
+				for m := range messages {
+					late <- time.Since(m.Sent)
+				}
+			}()
+		}
+		for _, f := range weather {
+			require.NoError(t, f.Set(fault.Faults{Loss: 0.3}))
+		}
+		for range 300 {
+			w.send(w.nodes[0], strings.Repeat("x", 100))
+			<-time.After(20 * time.Millisecond)
+		}
+		w.wait(w.nodes, holds(4, 300))
+		synctest.Wait()
+		all := make([]time.Duration, 0, cap(late))
+		for range cap(late) {
+			all = append(all, <-late)
+		}
+		slices.Sort(all)
+		t.Log("p50", all[len(all)/2], "p99", all[len(all)*99/100], "max", all[len(all)-1])
+		require.LessOrEqual(t, all[len(all)/2], 5*time.Millisecond)
+		require.LessOrEqual(t, all[len(all)*99/100], 500*time.Millisecond)
 	})
 }
 

@@ -33,16 +33,18 @@ type Core struct {
 	signs *signer
 	mail  *direct
 
-	links map[netip.AddrPort]*link
-	peers map[membership.Key]*link // those of links whose key is known
-	dial  time.Time                // when to look after links that are down
+	spread spread // of own blocks
+	links  map[netip.AddrPort]*link
+	peers  map[membership.Key]*link // those of links whose key is known
+	dial   time.Time                // when to look after links that are down
 
 	syncing time.Time // when patience for the first sync ends; zero: it is complete
 	drops   map[string]uint64
 	refused refusals
 	gate    gate           // of datagrams
 	streams gate           // of streams
-	source  netip.AddrPort // of the frame of a stream that is being handled
+	source  netip.AddrPort // of the frame that is being handled,
+	loose   bool           // and that it is a datagram
 	over    bool           // Ready.Err was said
 	gather  bool
 	recent  [8]encoded // what went to one peer and may go to others
@@ -68,6 +70,7 @@ type link struct {
 	control [][]byte
 	queued  bool // listed in Ready.Pump
 	turn    bool // of the direct messages, before the log
+	rest    bool // the next sign of life may be left out
 }
 
 // Ready is what a Core wants done: first the datagrams, then the streams.
@@ -118,7 +121,7 @@ type Held struct {
 func New(g *Group, log causal.Log, key ed25519.PrivateKey, group string) *Core {
 	return &Core{
 		group: g, log: log, self: g.self, signs: newSigner(key, group), mail: newDirect(g.self, group),
-		links: make(map[netip.AddrPort]*link), peers: make(map[membership.Key]*link),
+		spread: newSpread(log), links: make(map[netip.AddrPort]*link), peers: make(map[membership.Key]*link),
 		drops:   make(map[string]uint64),
 		gate:    gate{sources: make(map[netip.AddrPort]*tally)},
 		streams: gate{sources: make(map[netip.AddrPort]*tally)},
@@ -166,6 +169,7 @@ func (c *Core) Append(now time.Time, data ...[]byte) (causal.MessageID, error) {
 // Flush lets go what was appended.
 func (c *Core) Flush(now time.Time) error {
 	err := c.log.Flush(now)
+	c.multicast(c.spread.flushed(now, len(c.group.View().Members)))
 	c.settle(now)
 	return err
 }
@@ -226,10 +230,8 @@ func (c *Core) Handle(now time.Time, e transport.Event) {
 			c.drops["limited"]++
 			return
 		}
-		if e.Kind == transport.Frame {
-			c.source = e.Peer
-			defer func() { c.source = netip.AddrPort{} }()
-		}
+		c.source, c.loose = e.Peer, e.Kind == transport.Datagram
+		defer func() { c.source = netip.AddrPort{} }()
 		f, idle, err := c.open(now, e)
 		switch {
 		case err != nil:
@@ -295,7 +297,7 @@ func (c *Core) charge(now time.Time, peer netip.AddrPort, cost int) {
 // frame that would change nothing: many nodes that look for a group at one
 // instant would otherwise keep each other busy with nothing else.
 func (c *Core) open(now time.Time, e transport.Event) (f frame, idle bool, err error) {
-	if e.Kind == transport.Frame && len(e.Frame) > 0 && !signed(e.Frame[0]) {
+	if len(e.Frame) > 0 && !signed(e.Frame[0]) && (e.Kind == transport.Frame) == (e.Frame[0] != wireFresh) {
 		f, err = decode(e.Frame)
 		if err == nil && e.Key != nil && keyOf(e.Key) != f.header.From {
 			err = errForged // another member than it says
@@ -334,6 +336,11 @@ func (c *Core) receive(now time.Time, e transport.Event, f frame) {
 		}
 	case f.election != nil:
 		c.group.StepElection(now, e.Peer, f.header, *f.election)
+	case f.log != nil && f.log.Kind() == causal.KindFresh:
+		// Its blocks are signed, but who sent it is only what it says.
+		if l := c.peers[f.header.From]; l != nil && l.member && l.addr == e.Peer {
+			c.log.Step(now, f.header.From, f.log)
+		}
 	default:
 		if e.Kind != transport.Frame {
 			c.drops["not_by_stream"]++
@@ -422,6 +429,7 @@ func (c *Core) Tick(now time.Time) {
 	c.group.Tick(now)
 	c.log.Tick(now)
 	c.mail.tick(now)
+	c.multicast(c.spread.tick(now))
 	if !c.dial.IsZero() && !now.Before(c.dial) {
 		c.redial(now)
 	}
@@ -436,7 +444,7 @@ func (c *Core) Deadline() time.Time {
 	if c.over {
 		return time.Time{}
 	}
-	due := earlier(earlier(c.group.Deadline(), c.log.Deadline()), c.mail.deadline())
+	due := earlier(earlier(c.group.Deadline(), c.log.Deadline()), earlier(c.mail.deadline(), c.spread.deadline()))
 	return earlier(earlier(due, c.refused.due), earlier(c.dial, c.syncing))
 }
 
@@ -514,7 +522,11 @@ func (c *Core) settle(now time.Time) {
 	// SendBeat is left alone: what a Beat to the group would say is in the Acks
 	// on every stream, which are not lost and cost nobody a signature.
 	r := c.log.Ready()
-	if r.Faults > 0 && c.source.IsValid() {
+	switch {
+	case r.Faults == 0 || !c.source.IsValid():
+	case c.loose:
+		c.gate.charge(now, c.source, r.Faults*faultCost)
+	default:
 		c.charge(now, c.source, r.Faults*faultCost)
 	}
 	for _, k := range r.Peers {
@@ -569,7 +581,11 @@ func (c *Core) synced() {
 func (c *Core) send(now time.Time, s GroupSend) {
 	if l := c.links[s.To]; s.Routine && l != nil && l.up && len(l.control) == 0 {
 		// On a stream what this node holds is a sign of life, too, and costs
-		// neither end a signature.
+		// neither end a signature. It does not get lost, so that every second
+		// one is enough.
+		if l.rest = !l.rest; l.rest {
+			return
+		}
 		l.control = append(l.control, encodeLog(c.sender(), c.log.Beat(now)))
 		c.pump(l)
 		return
@@ -673,6 +689,13 @@ func (c *Core) redial(now time.Time) {
 func (c *Core) sender() sender {
 	h := c.group.Header()
 	return sender{From: h.From, Inc: h.Inc}
+}
+
+// multicast sends own blocks to the group, if there are any.
+func (c *Core) multicast(m *causal.Fresh) {
+	if m != nil {
+		c.out.Out = append(c.out.Out, Out{Group: true, Frame: encodeLog(c.sender(), m)})
+	}
 }
 
 func (c *Core) encodeLog(m causal.Protocol) [][]byte {

@@ -25,12 +25,14 @@ import (
 // The kind is a byte below 128: the package's own kind above the base of the
 // package. The trailer is the sender's signature; see sign.go. Of the direct
 // messages HELLO, KEY and OPEN have it. Log and direct messages travel on
-// streams only.
+// streams only, but for a Fresh.
 const (
 	wireMembership = 0x00
 	wireElection   = 0x30
 	wireLog        = 0x40
 	wireDirect     = 0x60
+
+	wireFresh = wireLog + byte(causal.KindFresh) // the one message of a log that travels by datagram
 )
 
 // The kinds of direct messages, above wireDirect.
@@ -113,6 +115,8 @@ func encodeLogInto(s sender, m causal.Protocol, whole int) [][]byte {
 	switch m := m.(type) {
 	case *causal.Blocks:
 		size += framesSize(m.Frames, whole)
+	case *causal.Fresh:
+		size += framesSize(m.Frames, whole)
 	case *causal.Batch:
 		size += framesSize(m.Frames, whole)
 	default:
@@ -124,6 +128,9 @@ func encodeLogInto(s sender, m causal.Protocol, whole int) [][]byte {
 	// they are almost all of the traffic.
 	switch m := m.(type) {
 	case *causal.Blocks:
+		p.buf = append(p.buf, 0x91)
+		p.frames(m.Frames)
+	case *causal.Fresh:
 		p.buf = append(p.buf, 0x91)
 		p.frames(m.Frames)
 	case *causal.Batch:
@@ -274,11 +281,14 @@ func decode(b []byte) (frame, error) {
 
 func decodeLog(k causal.Kind, b []byte) (m causal.Protocol, rest []byte, err error) {
 	switch k {
-	case causal.KindBlocks:
+	case causal.KindBlocks, causal.KindFresh:
 		if len(b) == 0 || b[0] != 0x91 {
 			return nil, nil, codec.ErrForm
 		}
 		frames, rest, err := decodeFrames(b[1:])
+		if k == causal.KindFresh {
+			return &causal.Fresh{Frames: frames}, rest, err
+		}
 		return &causal.Blocks{Frames: frames}, rest, err
 	case causal.KindBatch:
 		m := new(causal.Batch)

@@ -67,7 +67,7 @@ var (
 	everyLog = []causal.Protocol{
 		sample[causal.Blocks](), sample[causal.Beat](), sample[causal.Pull](), sample[causal.Credit](),
 		sample[causal.Batch](), sample[causal.Want](), sample[causal.Fork](), sample[causal.Ack](), sample[causal.Base](),
-		sample[causal.Ranges](), sample[causal.Diffs](),
+		sample[causal.Ranges](), sample[causal.Diffs](), sample[causal.Fresh](),
 		&causal.Blocks{Frames: manyFrames(16)}, &causal.Batch{Session: 1 << 40, Frames: manyFrames(300)},
 	}
 	everyDirect = []any{sample[directHello](), sample[directKey](), sample[directOpen](), sample[directData](), sample[directAck]()}

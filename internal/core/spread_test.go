@@ -1,0 +1,151 @@
+package core
+
+import (
+	"crypto/ed25519"
+	"crypto/sha256"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed-885536be/p2p/causal"
+	"github.com/seed-885536be/p2p/membership"
+	"github.com/seed-885536be/p2p/transport"
+)
+
+// stock is a log whose last blocks fit by three, of which the first acked are
+// known to all.
+type stock struct{ made, acked int }
+
+func (s *stock) Fresh(skip, _ int) (*causal.Fresh, int) {
+	f := new(causal.Fresh)
+	for i := s.made - skip; i > s.acked && len(f.Frames) < 3; i-- {
+		f.Frames = append(f.Frames, []byte{byte(i)})
+	}
+	return f, len(f.Frames)
+}
+
+// blocksOf are the numbers of the blocks in a message, the last one first.
+func blocksOf(f *causal.Fresh) (n []int) {
+	if f != nil {
+		for _, b := range f.Frames {
+			n = append(n, int(b[0]))
+		}
+	}
+	return n
+}
+
+func TestPush(t *testing.T) {
+	s := new(stock)
+	p := newSpread(nil)
+	require.Equal(t, "streams", p.name(), "a log that cannot be asked")
+	p = &push{log: s}
+	require.Equal(t, "push", p.name())
+	now := time.Now()
+	said := func() []int { s.made++; return blocksOf(p.flushed(now, 4)) }
+	due := func() []int {
+		require.False(t, p.deadline().IsZero())
+		now = p.deadline()
+		return blocksOf(p.tick(now))
+	}
+
+	require.Equal(t, []int{1}, said())
+	now = now.Add(pushGap / 2)
+	require.Empty(t, said(), "too soon after the last")
+	now = now.Add(pushGap)
+	require.Equal(t, []int{3, 2, 1}, said(), "with those before")
+	s.acked = 1
+	require.Empty(t, due(), "what is younger than the check counts for the next one")
+	s.acked = 3
+	require.Empty(t, due())
+	require.True(t, p.deadline().IsZero(), "all is acknowledged")
+
+	// Something gets lost.
+	for range 5 {
+		now = now.Add(5 * time.Millisecond)
+		said()
+	}
+	require.Equal(t, []int{4}, due(), "the only one that is overdue")
+	begun := now
+	require.Equal(t, []int{8, 7, 6}, due(), "then from the last one on")
+	require.Equal(t, []int{5, 4}, due())
+	require.Equal(t, 3*pushAgain, now.Sub(begun))
+	for range 10 {
+		if p.deadline().IsZero() {
+			break
+		}
+		due()
+	}
+	require.True(t, p.deadline().IsZero(), "it gives up: the streams have it")
+	require.Less(t, now.Sub(begun), 2*pushLast)
+
+	// Then blocks are sent again sooner, for a while.
+	require.Equal(t, []int{9, 8, 7}, said())
+	require.Equal(t, pushAgain, p.deadline().Sub(now))
+	require.Equal(t, []int{6, 5, 4}, due())
+	s.acked = 9
+	require.Empty(t, due())
+	require.True(t, p.deadline().IsZero())
+	now = now.Add(pushLossy)
+	said()
+	require.Equal(t, pushCheck, p.deadline().Sub(now))
+
+	require.Nil(t, p.flushed(now.Add(time.Second), 1), "nobody is there")
+}
+
+// What comes by datagram from a member counts once, whatever comes by its
+// stream besides; from anybody else it is not looked at.
+func TestFreshBlocksAreTakenFromMembersOnly(t *testing.T) {
+	c, now := founded(t)
+	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+	sum := sha256.Sum256(key.Public().(ed25519.PublicKey))
+	ada := membership.Key(sum[:16])
+	other, err := causal.NewMemory(causal.Config{Key: key, Group: "group", Rand: zeros{}})
+	require.NoError(t, err)
+	other.SetPeers(now, []causal.Key{c.self})
+	_, err = other.Append(now, []byte("hi"))
+	require.NoError(t, err)
+	require.NoError(t, other.Flush(now))
+	f, n := other.Fresh(0, transport.MaxDatagram)
+	require.Equal(t, 1, n)
+	by := sender{From: ada, Inc: 5}
+	at := from(3, 1)
+	fresh := func(kind transport.Kind, peer int) {
+		c.Handle(now, transport.Event{Kind: kind, Peer: from(peer, 1), Frame: encodeLog(by, f)})
+	}
+	fresh(transport.Datagram, 3)
+	require.Zero(t, c.Log().Len(), "no member")
+
+	s := newSigner(key, "group")
+	join := s.sign(encodeMembership(membership.Header{From: ada, Inc: 5}, membership.Join{Addr: at, Name: "ada"}, nil))
+	c.Handle(now, transport.Event{Kind: transport.Datagram, Peer: at, Frame: join})
+	require.Len(t, c.Group().View().Members, 2)
+	fresh(transport.Datagram, 4)
+	require.Zero(t, c.Log().Len(), "not from there")
+	fresh(transport.Frame, 3)
+	require.Zero(t, c.Log().Len(), "not by a stream")
+	fresh(transport.Datagram, 3)
+	fresh(transport.Datagram, 3)
+	require.EqualValues(t, 1, c.Log().Len(), "%v %v", c.Log().Stats(), c.drops)
+	c.Handle(now, transport.Event{Kind: transport.Frame, Peer: at, Frame: encodeLog(by, &causal.Blocks{Frames: f.Frames})})
+	require.EqualValues(t, 1, c.Log().Len())
+	require.Empty(t, c.Log().Stats().Refused, "to come twice is as it should be")
+
+	// Forgeries are looked at so often in a second.
+	f.Frames[0] = append([]byte(nil), f.Frames[0]...)
+	f.Frames[0][len(f.Frames[0])-1] ^= 1
+	for range 1000 {
+		fresh(transport.Datagram, 3)
+	}
+	refused := uint64(0)
+	for _, n := range c.Log().Stats().Refused {
+		refused += n
+	}
+	require.EqualValues(t, faultsEach, refused)
+	require.EqualValues(t, 1000-faultsEach, c.drops["limited"])
+}
+
+// zeros is no randomness at all.
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }
