@@ -46,7 +46,8 @@
 //	                                                         or must not be lost
 //	31 to 36  Header, Message, trailer                       datagram
 //	41 to 4b  sender, message                                stream
-//	4c        sender, message                                datagram to the group
+//	4c        sender, message                                datagram, to the group or one node
+//	46        the same, if what is lacking is a Fresh        datagram to its sender
 //	60 to 62  sender, message, trailer                       stream
 //	63, 64    sender, message                                stream
 //

@@ -297,7 +297,7 @@ func (c *Core) charge(now time.Time, peer netip.AddrPort, cost int) {
 // frame that would change nothing: many nodes that look for a group at one
 // instant would otherwise keep each other busy with nothing else.
 func (c *Core) open(now time.Time, e transport.Event) (f frame, idle bool, err error) {
-	if len(e.Frame) > 0 && !signed(e.Frame[0]) && (e.Kind == transport.Frame) == (e.Frame[0] != wireFresh) {
+	if len(e.Frame) > 0 && !signed(e.Frame[0]) && travels(e.Frame[0], e.Kind) {
 		f, err = decode(e.Frame)
 		if err == nil && e.Key != nil && keyOf(e.Key) != f.header.From {
 			err = errForged // another member than it says
@@ -337,9 +337,13 @@ func (c *Core) receive(now time.Time, e transport.Event, f frame) {
 	case f.election != nil:
 		c.group.StepElection(now, e.Peer, f.header, *f.election)
 	case f.log != nil && f.log.Kind() == causal.KindFresh:
-		// Its blocks are signed, but who sent it is only what it says.
-		if l := c.peers[f.header.From]; l != nil && l.member && l.addr == e.Peer {
-			c.log.Step(now, f.header.From, f.log)
+		if l := c.from(e, f); l != nil {
+			c.log.Step(now, l.key, f.log)
+			c.unicast(l, c.spread.took(now, l.key))
+		}
+	case f.log != nil && e.Kind == transport.Datagram:
+		if l := c.from(e, f); l != nil {
+			c.unicast(l, c.spread.wanted(now, f.log.(*causal.Want)))
 		}
 	default:
 		if e.Kind != transport.Frame {
@@ -689,6 +693,22 @@ func (c *Core) redial(now time.Time) {
 func (c *Core) sender() sender {
 	h := c.group.Header()
 	return sender{From: h.From, Inc: h.Inc}
+}
+
+// from is the member that a datagram of a log came from, as far as its address
+// and what it says tell. Nothing in it is signed but blocks, by their authors.
+func (c *Core) from(e transport.Event, f frame) *link {
+	if l := c.peers[f.header.From]; l != nil && l.member && l.addr == e.Peer {
+		return l
+	}
+	return nil
+}
+
+// unicast sends a datagram of a log to a member, if there is one.
+func (c *Core) unicast(l *link, m causal.Protocol) {
+	if m != nil {
+		c.out.Out = append(c.out.Out, Out{To: l.addr, Frame: encodeLog(c.sender(), m)})
+	}
 }
 
 // multicast sends own blocks to the group, if there are any.

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/seed-885536be/p2p/causal"
+	"github.com/seed-885536be/p2p/membership"
 	"github.com/seed-885536be/p2p/transport"
 )
 
@@ -19,11 +20,17 @@ type spread interface {
 	// zero time means never.
 	tick(now time.Time) *causal.Fresh
 	deadline() time.Time
+	// took says that blocks of another member came by its way, and wanted that
+	// one lacks some of the own. Both return what to send to it, nil if nothing.
+	took(now time.Time, from membership.Key) causal.Protocol
+	wanted(now time.Time, w *causal.Want) causal.Protocol
 }
 
-// pushable is a log whose last blocks can be asked for.
+// pushable is a log that does what a push needs.
 type pushable interface {
 	Fresh(skip, size int) (f *causal.Fresh, n int)
+	Refresh(want *causal.Want, size int) *causal.Fresh
+	Lack(from causal.Key) *causal.Want
 }
 
 // newSpread is the best way for a log.
@@ -37,28 +44,32 @@ func newSpread(log causal.Log) spread {
 // streams is no other way.
 type streams struct{}
 
-func (streams) name() string                         { return "streams" }
-func (streams) flushed(time.Time, int) *causal.Fresh { return nil }
-func (streams) tick(time.Time) *causal.Fresh         { return nil }
-func (streams) deadline() time.Time                  { return time.Time{} }
+func (streams) name() string                                   { return "streams" }
+func (streams) flushed(time.Time, int) *causal.Fresh           { return nil }
+func (streams) tick(time.Time) *causal.Fresh                   { return nil }
+func (streams) deadline() time.Time                            { return time.Time{} }
+func (streams) took(time.Time, membership.Key) causal.Protocol { return nil }
+func (streams) wanted(time.Time, *causal.Want) causal.Protocol { return nil }
 
 // push sends small blocks at once, by a datagram to the group. Where packets
 // get lost a stream waits for the lost one, and so does all that comes behind
 // it; of datagrams the next one is there in time. Each has as many of the last
-// blocks as it can hold, so that the next makes up for one that is lost. What
-// no member has acknowledged after a while is sent again, ever more rarely.
+// blocks as it can hold, so that the next makes up for one that is lost. Who
+// still lacks one, and sees it by those behind it, asks for it. While the last
+// ones are not acknowledged by all they are sent again, ever more rarely.
 //
 // When blocks follow each other closely none is pushed: then a stream carries
 // them for less, and a network that is full is not the place for copies.
 type push struct {
 	log     pushable
 	members int
-	made    time.Time     // when the last own block was made
-	newer   int           // blocks made since due was set
-	due     time.Time     // when to look whether all is acknowledged; zero: it is
-	wait    time.Duration // until due, the last time
-	lossy   time.Time     // until then packets are taken to get lost
-	skip    int           // blocks to go on behind, then
+	made    time.Time                    // when the last own block was made
+	newer   int                          // blocks made since due was set
+	due     time.Time                    // when to look whether all is acknowledged; zero: it is
+	wait    time.Duration                // until due, the last time
+	lossy   time.Time                    // until then packets are taken to get lost
+	asked   map[membership.Key]time.Time // who was asked for what is lacking
+	told    tally                        // answers to such questions
 }
 
 // Times and bounds of a push. In large groups, where Acks are rarer, the times
@@ -70,6 +81,8 @@ const (
 	pushLast  = 640 * time.Millisecond // each time, up to this
 	pushLossy = 5 * time.Second        // how long it is believed that they do
 	pushBytes = transport.MaxDatagram - 64
+	pushAsk   = 8 * time.Millisecond // between two questions to one member
+	pushTold  = 50                   // answers in 100 ms
 )
 
 func (*push) name() string { return "push" }
@@ -87,7 +100,6 @@ func (p *push) flushed(now time.Time, members int) *causal.Fresh {
 	}
 	switch {
 	case now.Before(p.lossy):
-		p.skip = n
 		p.after(now, pushAgain)
 	case p.due.IsZero():
 		p.after(now, pushCheck)
@@ -109,29 +121,42 @@ func (p *push) tick(now time.Time) *causal.Fresh {
 	}
 	p.due = time.Time{}
 	if !now.Before(p.lossy) {
-		newer := p.newer
-		f, n := p.log.Fresh(newer, pushBytes)
-		if n > 0 {
-			p.lossy, p.skip = now.Add(pushLossy), newer+n
-			p.after(now, pushAgain)
-			return f
+		if _, n := p.log.Fresh(p.newer, pushBytes); n == 0 {
+			if p.newer > 0 {
+				p.after(now, pushCheck)
+			}
+			return nil
 		}
-		if newer > 0 {
-			p.after(now, pushCheck)
-		}
-		return nil
+		p.lossy, p.wait = now.Add(pushLossy), pushAgain/2
 	}
-	f, n := p.log.Fresh(p.skip, pushBytes)
-	if n == 0 { // from the last one on again
-		p.skip = 0
-		f, n = p.log.Fresh(0, pushBytes)
-	}
+	f, n := p.log.Fresh(0, pushBytes)
 	if n == 0 {
 		return nil
 	}
-	p.skip += n
 	if p.wait < pushLast {
 		p.after(now, 2*p.wait)
 	}
 	return f
+}
+
+func (p *push) took(now time.Time, from membership.Key) causal.Protocol {
+	w := p.log.Lack(from)
+	if w == nil || now.Sub(p.asked[from]) < pushAsk {
+		return nil
+	}
+	if p.asked == nil || len(p.asked) > 2*p.members+16 {
+		p.asked = make(map[membership.Key]time.Time)
+	}
+	p.asked[from] = now
+	return w
+}
+
+func (p *push) wanted(now time.Time, w *causal.Want) causal.Protocol {
+	if !p.told.take(now, 100*time.Millisecond, pushTold) {
+		return nil
+	}
+	if f := p.log.Refresh(w, pushBytes); f != nil {
+		return f
+	}
+	return nil
 }

@@ -25,6 +25,14 @@ func (s *stock) Fresh(skip, _ int) (*causal.Fresh, int) {
 	return f, len(f.Frames)
 }
 
+func (s *stock) Refresh(*causal.Want, int) *causal.Fresh { return &causal.Fresh{} }
+func (s *stock) Lack(causal.Key) *causal.Want {
+	if s.made == s.acked {
+		return nil
+	}
+	return &causal.Want{}
+}
+
 // blocksOf are the numbers of the blocks in a message, the last one first.
 func blocksOf(f *causal.Fresh) (n []int) {
 	if f != nil {
@@ -65,10 +73,10 @@ func TestPush(t *testing.T) {
 		now = now.Add(5 * time.Millisecond)
 		said()
 	}
-	require.Equal(t, []int{4}, due(), "the only one that is overdue")
+	require.Equal(t, []int{8, 7, 6}, due(), "the fourth is overdue; who lacks it will ask")
 	begun := now
-	require.Equal(t, []int{8, 7, 6}, due(), "then from the last one on")
-	require.Equal(t, []int{5, 4}, due())
+	require.Equal(t, []int{8, 7, 6}, due())
+	require.Equal(t, []int{8, 7, 6}, due())
 	require.Equal(t, 3*pushAgain, now.Sub(begun))
 	for range 10 {
 		if p.deadline().IsZero() {
@@ -82,7 +90,7 @@ func TestPush(t *testing.T) {
 	// Then blocks are sent again sooner, for a while.
 	require.Equal(t, []int{9, 8, 7}, said())
 	require.Equal(t, pushAgain, p.deadline().Sub(now))
-	require.Equal(t, []int{6, 5, 4}, due())
+	require.Equal(t, []int{9, 8, 7}, due())
 	s.acked = 9
 	require.Empty(t, due())
 	require.True(t, p.deadline().IsZero())
@@ -130,6 +138,30 @@ func TestFreshBlocksAreTakenFromMembersOnly(t *testing.T) {
 	c.Handle(now, transport.Event{Kind: transport.Frame, Peer: at, Frame: encodeLog(by, &causal.Blocks{Frames: f.Frames})})
 	require.EqualValues(t, 1, c.Log().Len())
 	require.Empty(t, c.Log().Stats().Refused, "to come twice is as it should be")
+
+	// Who lacks an own block, and is a member, is told so often.
+	_, err = c.Append(now, []byte("hello"))
+	require.NoError(t, err)
+	require.NoError(t, c.Flush(now))
+	c.Ready()
+	asks := func(peer, times int) (told int) {
+		for range times {
+			w := &causal.Want{Spans: []causal.Span{{Writer: c.Log().Writer(), From: 1, To: 1}}}
+			c.Handle(now, transport.Event{Kind: transport.Datagram, Peer: from(peer, 1), Frame: encodeLog(by, w)})
+			for _, o := range c.Ready().Out {
+				d, err := decode(o.Frame)
+				require.NoError(t, err)
+				require.Len(t, d.log.(*causal.Fresh).Frames, 1)
+				require.Equal(t, Out{To: at, Frame: o.Frame}, o)
+				told++
+			}
+		}
+		return told
+	}
+	require.Zero(t, asks(4, 1), "not from there")
+	require.Equal(t, pushTold, asks(3, 200))
+	now = now.Add(100 * time.Millisecond)
+	require.Equal(t, 1, asks(3, 1))
 
 	// Forgeries are looked at so often in a second.
 	f.Frames[0] = append([]byte(nil), f.Frames[0]...)

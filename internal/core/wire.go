@@ -11,6 +11,7 @@ import (
 	"github.com/seed-885536be/p2p/election"
 	"github.com/seed-885536be/p2p/internal/codec"
 	"github.com/seed-885536be/p2p/membership"
+	"github.com/seed-885536be/p2p/transport"
 )
 
 // A frame is a row of msgpack values in the one form of package codec: the
@@ -25,15 +26,25 @@ import (
 // The kind is a byte below 128: the package's own kind above the base of the
 // package. The trailer is the sender's signature; see sign.go. Of the direct
 // messages HELLO, KEY and OPEN have it. Log and direct messages travel on
-// streams only, but for a Fresh.
+// streams only, but for a Fresh, and for a Want where a Fresh was lost.
 const (
 	wireMembership = 0x00
 	wireElection   = 0x30
 	wireLog        = 0x40
 	wireDirect     = 0x60
-
-	wireFresh = wireLog + byte(causal.KindFresh) // the one message of a log that travels by datagram
 )
+
+// travels reports whether a frame without trailer may come as it came: those of
+// a log by a stream, but a Fresh by datagram, and a Want by either.
+func travels(kind byte, by transport.Kind) bool {
+	switch kind {
+	case wireLog + byte(causal.KindFresh):
+		return by == transport.Datagram
+	case wireLog + byte(causal.KindWant):
+		return true
+	}
+	return by == transport.Frame
+}
 
 // The kinds of direct messages, above wireDirect.
 const (
