@@ -217,7 +217,7 @@ func (c *cockpit) cmdHelp(string) error {
 	for i, k := range orders {
 		words[i] = strings.TrimSpace("/" + k.name + " " + k.args)
 	}
-	c.notice(false, "1> text  %s", strings.Join(words, "  "))
+	c.notice(false, "1> text · %s", strings.Join(words, " · "))
 	return nil
 }
 

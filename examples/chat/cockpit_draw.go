@@ -210,9 +210,9 @@ func (d *deck) head(width int) []row {
 		}
 	}
 	left := row{{invert, " p2p "}, {plain, " " + d.title + " "}}
-	right := row{{dim, strings.Join(parts, ", ") + " "}}
+	right := row{{dim, "  " + strings.Join(parts, ", ") + " "}}
 	if f := d.weather.String(); f != "" {
-		right = row{{red, f + " "}}
+		right = row{{red, "  " + f + " "}}
 	}
 	return []row{apart(left, right, width), apart(d.verdict(), nil, width)}
 }
@@ -256,7 +256,15 @@ func (d *deck) foot(width, height int) []row {
 	if d.wrong {
 		s = red
 	}
-	return append(out, rule(width, "", dim), text(s, " %s", cmp.Or(d.note, "1> text speaks as node 1   /kill 4   /cut 1,2|3,4   /heal   /help   /quit")))
+	out = append(out, rule(width, "", dim))
+	if d.note == "" {
+		return append(out, text(s, " 1> text speaks as node 1   /kill 4   /cut 1,2|3,4   /heal   /help   /quit"))
+	}
+	lines := wrap(d.note, width-2)
+	for _, l := range lines[:min(len(lines), max(1, height/6))] {
+		out = append(out, text(s, " %s", l))
+	}
+	return out
 }
 
 // rule is a line across, with a title in it.

@@ -200,6 +200,26 @@ func TestPlain(t *testing.T) {
 
 // TestDrawAnySize draws decks of any kind on screens of any size: as many rows
 // as it has, each exactly as wide, whatever is in them.
+// In a window of 80 columns nothing is run together, and help is whole.
+func TestDrawNarrow(t *testing.T) {
+	d := &deck{title: "-group 239.255.1.2:27000 -iface lo  bully  heartbeat 500ms, timeout 2s"}
+	d.spawned(0, "ada", 7)
+	var commands []string
+	for _, o := range orders {
+		commands = append(commands, "/"+o.name)
+	}
+	d.noted(false, strings.Join(commands, " · "))
+	var shown string
+	for _, r := range d.draw(80, 24, time.Now()) {
+		require.Equal(t, 80, r.width())
+		shown += r.render(false) + "\n"
+	}
+	require.Regexp(t, `heartbeat 50\S*  1 starting \n`, shown)
+	for _, c := range commands {
+		require.Contains(t, shown, c)
+	}
+}
+
 func TestDrawAnySize(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := rapid.SampledFrom([]func() *theatre{fourTalked, afterKill, split}).Draw(t, "theatre")()

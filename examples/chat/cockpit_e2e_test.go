@@ -121,7 +121,7 @@ func TestCockpit(t *testing.T) {
 		s.sees(c[1])
 	}
 	s.enter("/help")
-	s.sees(`1> text  /kill n  /stop n`)
+	s.sees(`1> text · /kill n · /stop n`)
 
 	// Other sizes.
 	require.NoError(t, s.Resize(52, 40))

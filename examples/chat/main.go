@@ -18,6 +18,10 @@
 //
 // With -web 127.0.0.1:8080 it shows the group on a web page, beside any of
 // these; the page can be read, and nothing else.
+//
+// At a terminal it reads each key, and gives the terminal back as it was however it
+// ends, unless it is killed by SIGKILL or dies of a fault in the library: then
+// "stty sane" does.
 package main
 
 import (
@@ -138,7 +142,7 @@ func parseFlags(args []string, out io.Writer) (settings, error) {
 	fs.StringVar(&s.listen, "listen", "", "own unicast `address` (default: any free port)")
 	fs.BoolVar(&s.check, "check", false, "find out how well the group can be reached from here, and exit")
 	fs.StringVar(&s.algorithm, "election", "bully", "election `algorithm`: bully or ring")
-	fs.DurationVar(&s.heartbeat, "heartbeat", 500*time.Millisecond, "time between two heartbeats of the coordinator")
+	fs.DurationVar(&s.heartbeat, "heartbeat", 500*time.Millisecond, "time between two heartbeats of the coordinator (the classic pair is 5s with -timeout 10s)")
 	fs.DurationVar(&s.timeout, "timeout", 2*time.Second, "silence after which the coordinator is presumed dead")
 	fs.StringVar(&s.data, "data", "", "`directory` in which identity and history survive a restart (default: in memory only)")
 	fs.BoolVar(&s.json, "json", false, "machine mode: JSON commands on stdin, JSON events on stdout")

@@ -21,7 +21,7 @@ import (
 
 // patience is how long a test waits for what must happen. Nothing depends on
 // its length.
-const patience = 30 * time.Second
+const patience = lab.Patience
 
 // sink is an output whose lines can be waited for.
 type sink struct {

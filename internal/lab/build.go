@@ -26,13 +26,13 @@ var builds struct {
 // Build calls it: func TestMain(m *testing.M) { os.Exit(lab.Main(m)) }.
 //
 // Tests with processes mostly wait. Unless the flag -parallel says otherwise, it
-// lets three times as many of them run at once as there are CPUs.
+// lets four times as many of them run at once as there are CPUs.
 func Main(m interface{ Run() int }) int {
 	flag.Parse()
 	asked := false
 	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "test.parallel" })
 	if !asked {
-		_ = flag.Set("test.parallel", strconv.Itoa(3*runtime.GOMAXPROCS(0)))
+		_ = flag.Set("test.parallel", strconv.Itoa(4*runtime.GOMAXPROCS(0)))
 	}
 	code := m.Run()
 	builds.Lock()
