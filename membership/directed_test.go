@@ -436,19 +436,28 @@ func TestCallIsHeardLate(t *testing.T) {
 
 func TestFlappingMemberHasToWait(t *testing.T) {
 	a, _ := leader(t, 3)
+	var flaps []Flapping
 	flap := func() Ready {
 		r := a.receive(2, 1, ViewID{}, Join{Addr: addrOf(2), MaxCtr: a.m.max})
 		a.receive(3, 1, a.m.View().ID, KeepAlive{})
 		a.pass(100 * time.Millisecond)
-		a.step(Down{Addr: addrOf(2), Cause: CauseRefused})
-		a.pass(100 * time.Millisecond)
+		lost := a.step(Down{Addr: addrOf(2), Cause: CauseRefused})
+		for _, e := range append(lost.Events, a.pass(100*time.Millisecond).Events...) {
+			if f, ok := e.(Flapping); ok {
+				flaps = append(flaps, f)
+			}
+		}
 		return r
 	}
 	for range 4 {
 		require.Empty(t, sent[RetryAfter](flap()))
 	}
+	require.Len(t, flaps, 1)
+	require.Equal(t, 4, flaps[0].Evictions)
+	require.Equal(t, keyOf(2), flaps[0].Member.Key)
 	wait := sent[RetryAfter](flap())
 	require.Len(t, wait, 1)
+	require.Len(t, flaps, 1, "it is not in, so it cannot be lost")
 	require.InDelta(t, 2*5, wait[0].After.Seconds(), 0.2, "2 H")
 	_, in := a.m.View().Find(keyOf(2))
 	require.False(t, in)

@@ -3,7 +3,7 @@ package membership
 import "time"
 
 // Event is something that happened: one of Searching, Installed, Suspected,
-// Restored, Evicted and Woke.
+// Restored, Flapping, Evicted and Woke.
 type Event interface{ event() }
 
 // Searching says that a Join was sent and how often that has happened since
@@ -37,6 +37,14 @@ type Suspected struct {
 // Restored says that a suspected member is well.
 type Restored struct{ Member Member }
 
+// Flapping says that the coordinator has given up a member more often within a
+// minute than it lets pass: it has to wait before it may join again, longer each
+// time.
+type Flapping struct {
+	Member    Member
+	Evictions int // within the last minute
+}
+
 // Evicted says that the group went on without this node, which joins again.
 type Evicted struct{ View ViewID }
 
@@ -45,6 +53,7 @@ type Evicted struct{ View ViewID }
 type Woke struct{ After time.Duration }
 
 func (Woke) event()      {}
+func (Flapping) event()  {}
 func (Searching) event() {}
 func (Installed) event() {}
 func (Suspected) event() {}

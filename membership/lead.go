@@ -512,6 +512,9 @@ func (c *Coordinated) evict(failed []Departure) {
 		if n := len(c.lead.flaps[d.Key]); n > 16 {
 			c.lead.flaps[d.Key] = c.lead.flaps[d.Key][n-16:]
 		}
+		if m, ok := c.member(d.Key); ok && c.penalty(d.Key) > 0 {
+			c.event(Flapping{Member: m, Evictions: len(c.lead.flaps[d.Key])})
+		}
 	}
 	c.amend(failed)
 }

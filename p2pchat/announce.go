@@ -58,7 +58,7 @@ func (n *Node) announce(now time.Time, r core.Ready) bool {
 		n.publish(&WarningEvent{Code: WarnDisplaced, Text: "the group had given up waiting for messages that this node held", Count: lost})
 	}
 	if r.Log.Err != nil {
-		n.publish(&WarningEvent{Code: WarnStore, Text: r.Log.Err.Error(), Count: 1})
+		n.storeFailed(r.Log.Err)
 	}
 	if r.Left {
 		n.left = true
@@ -95,6 +95,30 @@ func (n *Node) announce(now time.Time, r core.Ready) bool {
 // due reports whether it is time for something that may have no time.
 func due(at, now time.Time) bool { return !at.IsZero() && !now.Before(at) }
 
+// storeFailed says so, and ends the node unless it may go on in memory.
+func (n *Node) storeFailed(err error) {
+	err = &StoreError{Dir: n.cfg.dataDir, Err: err}
+	n.publish(&WarningEvent{Code: WarnStore, Text: err.Error(), Count: 1, Err: err})
+	if !n.cfg.fallback && n.err == nil {
+		n.err = err
+		go n.finish(err) // it waits for the transport, whose goroutine this may be
+	}
+}
+
+// found says what was missing in the data directory.
+func (n *Node) found() {
+	m, ok := n.history.(interface{ Loaded() causal.Loaded })
+	if !ok {
+		return
+	}
+	switch l := m.Loaded(); {
+	case l.Dropped > 0:
+		n.publish(&WarningEvent{Code: WarnTorn, Text: "a part of the history on disk was damaged, and is left out: others may have it", Count: l.Dropped})
+	case l.Torn:
+		n.publish(&WarningEvent{Code: WarnTorn, Text: "the end of what was written last is missing on disk, as after a crash: others may have it", Count: 1})
+	}
+}
+
 // broadcast wakes all that wait for a change.
 func (n *Node) broadcast() {
 	close(n.changed)
@@ -114,10 +138,13 @@ func (n *Node) note(now time.Time, note any) {
 	case membership.Restored:
 		delete(n.watch.suspects, e.Member.Key)
 		n.publish(&PeerEvent{Peer: peer(e.Member), State: PeerUp, Why: "heard"})
+	case membership.Flapping:
+		text := fmt.Sprintf("%v was lost %d times within a minute: it has to wait before it is let in again", peer(e.Member), e.Evictions)
+		n.publish(&WarningEvent{Code: WarnFlapping, Text: text, Count: uint64(e.Evictions)})
 	case membership.Evicted:
 		n.publish(&WarningEvent{Code: WarnEvicted, Text: "the group went on without this node, which joins again", Count: 1})
 	case membership.Woke:
-		n.publish(&WarningEvent{Code: WarnWoke, Text: fmt.Sprintf("woke after %v, resyncing", e.After.Round(time.Second)), Count: 1})
+		n.publish(&WarningEvent{Code: WarnWoke, Text: fmt.Sprintf("woke after %.0f s, resyncing", e.After.Seconds()), Count: 1})
 	case core.DirectDone:
 		if done := n.direct.sending[e.Ticket]; done != nil {
 			delete(n.direct.sending, e.Ticket)

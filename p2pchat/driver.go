@@ -100,7 +100,7 @@ func (n *Node) flush(now time.Time) {
 	}
 	n.appended = false
 	if err := n.core.Flush(now); err != nil {
-		n.publish(&WarningEvent{Code: WarnStore, Text: err.Error(), Count: 1})
+		n.storeFailed(err)
 	}
 }
 

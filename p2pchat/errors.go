@@ -92,8 +92,8 @@ type (
 )
 
 // StoreError says that the data directory cannot be used. Err is or wraps one
-// of causal.ErrLocked, causal.ErrWrongGroup and causal.ErrFormat, or is the
-// operating system's word.
+// of causal.ErrLocked, causal.ErrWrongGroup and causal.ErrFormat, boltstore.ErrFull
+// if the disk is full, boltstore.ErrCorrupt, or is the operating system's word.
 type StoreError struct {
 	Dir string
 	Err error

@@ -190,7 +190,9 @@ const (
 	WarnWoke      = "woke"       // the process or its host stood still
 	WarnHeld      = "held"       // a peer sends so much that is refused that its stream is read slowly; at most once a minute for each
 	WarnClockSkew = "clock_skew" // an author's clock differs by over a minute; once for each
-	WarnStore     = "store"      // the data directory failed
+	WarnStore     = "store"      // the data directory failed; see WithMemoryFallback
+	WarnTorn      = "torn"       // the data directory lacked the end of the last write, or was damaged, when it was opened
+	WarnFlapping  = "flapping"   // a member was lost and came back again and again; told by the coordinator
 	WarnDisplaced = "displaced"  // the group had given up waiting for messages that this node held; see WithCompaction
 )
 
@@ -198,7 +200,8 @@ const (
 type WarningEvent struct {
 	Code  string
 	Text  string // for a person
-	Count uint64 // packets if "dropped", since the last warning for the reason; messages if "displaced"; else 1
+	Count uint64 // packets if "dropped", since the last warning for the reason; messages if "displaced"; blocks if "torn"; losses if "flapping"; else 1
+	Err   error  // a *StoreError if "store"; else nil
 }
 
 // LaggedEvent says that the reader of Events was so slow that events were

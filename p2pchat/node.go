@@ -204,6 +204,7 @@ func (n *Node) start() error {
 		events := n.read(context.Background(), n.subscribe())
 		n.driver.Go(func() { n.log(events) })
 	}
+	n.found()
 	n.core.Step(now, membership.Start{})
 	n.carry(now)
 	return nil

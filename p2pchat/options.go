@@ -35,6 +35,7 @@ type config struct {
 	logger     *slog.Logger
 	maxMessage int
 	dataDir    string
+	fallback   bool // of the data directory to memory
 	retention  causal.Retention
 	compaction causal.Compaction
 	detector   membership.NewDetector
@@ -165,6 +166,16 @@ func WithDataDir(dir string) Option {
 		if dir == "" {
 			return errors.New("p2pchat: WithDataDir: no directory is named")
 		}
+		return nil
+	}
+}
+
+// WithMemoryFallback lets the node go on in memory when its data directory fails
+// while it runs, because the disk is full, say: it warns, and what comes from then
+// on is lost at its end, but for what others hold. Without it the node ends then.
+func WithMemoryFallback() Option {
+	return func(c *config) error {
+		c.fallback = true
 		return nil
 	}
 }

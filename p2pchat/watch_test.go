@@ -59,7 +59,7 @@ func TestWakesAndSaysSo(t *testing.T) {
 		slept = 41 * time.Second
 		mu.Unlock()
 		<-time.After(10 * time.Second)
-		require.Equal(t, []p2pchat.WarningEvent{{Code: "woke", Text: "woke after 41s, resyncing", Count: 1}}, got())
+		require.Equal(t, []p2pchat.WarningEvent{{Code: "woke", Text: "woke after 41 s, resyncing", Count: 1}}, got())
 		w.wait(w.nodes, holds(3, 0))
 	})
 }

@@ -137,7 +137,7 @@ func (l *line) status(string) error {
 	}
 	for _, reason := range slices.Sorted(maps.Keys(s.Drops)) {
 		if n := s.Drops[reason]; n > 0 {
-			lines = append(lines, fmt.Sprintf("dropped     %d %s", n, harmless(reason)))
+			lines = append(lines, fmt.Sprintf("dropped     %d %s", n, harmless(strings.ReplaceAll(reason, "_", " "))))
 		}
 	}
 	l.print(lines...)

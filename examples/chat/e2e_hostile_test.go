@@ -4,6 +4,7 @@ package main_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -17,6 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed-885536be/p2p/internal/lab"
+	"github.com/seed-885536be/p2p/p2pchat"
+	"github.com/seed-885536be/p2p/transport/lan"
 )
 
 // Longer and harder runs:
@@ -101,6 +104,57 @@ func TestSituationHostileStranger(t *testing.T) {
 			require.Less(t, grown, int64(64<<20), n.Name())
 		}
 	}
+}
+
+// TestSituationHostileMember lets a member in that fills its streams with blocks
+// whose signatures are wrong. The others look at some of them, go on as before,
+// and say who it is.
+func TestSituationHostileMember(t *testing.T) {
+	g := onLoopback(t)
+	for range 3 {
+		g.join(nil)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), lab.Patience)
+	defer cancel()
+	evil := lab.NewForger(lan.New(lan.Config{Group: g.flags[slices.Index(g.flags, "-group")+1], Interfaces: []string{"lo"}}), "said by eve")
+	eve, err := p2pchat.New(p2pchat.WithName("eve"), p2pchat.WithTransport(evil))
+	require.NoError(t, err)
+	defer eve.Close()
+	require.NoError(t, eve.Join(ctx))
+	text := "said by eve"
+	id, err := eve.Send(ctx, "lobby", []byte(text))
+	require.NoError(t, err)
+	g.sent[id.String()] = text
+	for _, n := range g.nodes {
+		n.wait("message", lab.Args{"n": 1})
+	}
+	from, began, sent := marks(g.nodes), time.Now(), 0
+	ctx, cancel = context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		for tick := time.NewTicker(time.Millisecond); ctx.Err() == nil; <-tick.C {
+			sent += evil.Flood()
+		}
+	}()
+	for ctx.Err() == nil {
+		g.say(g.nodes, 5)
+		for _, n := range g.nodes {
+			n.wait("message", lab.Args{"n": len(g.sent)})
+		}
+	}
+	<-over
+	limit := 100 * (int(time.Since(began)/time.Second) + 2)
+	for _, n := range g.nodes {
+		n.never(from[n], "coord", "elect")
+		require.Contains(t, n.warned(from[n], "held"), "eve#4")
+		_, drops := n.drops()
+		t.Logf("%s: %d of %d forgeries to all were looked at", n.Name(), drops["signature"], sent)
+		require.Positive(t, drops["signature"])
+		require.LessOrEqual(t, int(drops["signature"]), limit)
+	}
+	g.check(g.nodes)
 }
 
 // rounds lets all nodes talk, in rounds that end when each has delivered what

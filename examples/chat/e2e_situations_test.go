@@ -27,6 +27,7 @@ import (
 // the whole program.
 //
 //	malformed or hostile packets           TestGarbage, TestSituationHostileStranger; transport/lan TestHostile*, TestNoise*
+//	a hostile member                       TestSituationHostileMember; p2pchat TestAFloodOfForgedBlocksDelaysNobody
 //	another group on one address or port   TestSituationGroupsOnOnePort; transport/lan TestGroupsOnOneAddressDoNotMeet
 //	a wrong passphrase                     TestSituationOtherKey; p2pchat TestGroupsTellStrangersWhy
 //	sealed and open mixed                  TestSituationOtherKey
@@ -38,23 +39,24 @@ import (
 //	a direct message across a split        TestSituationDirectAcrossASplit; p2pchat TestDirectMessagesOutliveACut
 //	one ID on both sides of a split        TestSituationSameIDOnBothSides
 //	several processes on a machine         TestFourOnLoopback, TestTenAtTheSameInstant, TestMany
-//	no usable interface                    TestSituationLoopbackOnly, TestSituationNoInterface
+//	no usable interface                    TestSituationLoopbackOnly, which awaits the warning; TestSituationNoInterface
 //	multicast filtered, on all hosts       TestSituationNoMulticast; from the start, with a seed: TestSituationSeed, which awaits the warning
 //	what a firewall shuts, and -check      TestSituationCheck; transport/lan TestCheckFindsTheHalfThatIsShut
 //	on one host, in either direction       TestDeaf, TestSituationMuteNewcomer
 //	several interfaces, bridges            TestSituationTwoInterfaces; transport/lan TestChoose
-//	IPv6 only                              TestSituationIPv6Only
+//	IPv6 only                              TestSituationIPv6Only; transport/lan TestADeafLoopbackMattersOnlyAlone
 //	IPv4 only beside IPv6 only             TestSituationBothFamilies; transport/lan TestBothFamiliesAreOneGroup
-//	interface gone and back                TestSituationInterfaceGone, TestUnplugged
+//	interface gone and back                TestSituationInterfaceGone, TestUnplugged; transport/lan TestConnectionsFromALostAddressAreAbandoned
 //	roaming                                TestSituationRoaming; transport/lan TestRoaming; p2pchat TestGroupLearnsANewEndpoint
 //	sleep                                  TestSituationSleep, which awaits the warning, TestSituationAllSleep, TestFrozenCoordinator, TestFrozenFollower
 //	one-way link                           TestOneWay
-//	flapping peer                          TestSituationFlapping; membership TestFlappingMemberHasToWait
+//	flapping peer                          TestSituationFlapping, TestSituationFlappingProcess, which awaits the warning; membership TestFlappingMemberHasToWait
 //	clocks differ                          p2pchat TestADayApart, TestClocksThatDiffer: no process has a time of day of its own
 //	slow program                           TestReaderStuck, TestReaderGone; p2pchat TestSlowReaderOfEventsIsTold
 //	slow or stuck peer                     TestSituationStuckMember; transport/lan TestStalledPeer*
 //	flood from one member                  TestSituationFlood; causal TestAFloodOfOrphansStarvesNobody
-//	disk full                              TestSituationDiskFull; causal/boltstore TestFull
+//	disk full                              TestSituationDiskFull; p2pchat TestAFullDisk; causal/boltstore TestFull
+//	the end of a write is missing          p2pchat TestATornWriteIsReported; causal/boltstore TestDamage
 //	store locked                           TestSituationStoreLocked; causal/boltstore TestLocked
 //	store corrupt                          TestSituationStoreCorrupt; causal/boltstore TestDamage, TestRot
 //	an author who forks its history        causal TestI10ForksAreEvidenceEverywhere, TestForkProofsAreChecked
@@ -239,6 +241,7 @@ func TestSituationLoopbackOnly(t *testing.T) {
 		require.True(t, lab.As[struct {
 			LocalOnly bool `json:"local_only"`
 		}](t, n.Do("status", nil)).LocalOnly)
+		require.Contains(t, n.warned(0, "local_only"), "this machine only")
 	}
 }
 
@@ -410,6 +413,29 @@ func TestSituationFlapping(t *testing.T) {
 	for _, n := range g.nodes {
 		n.never(from[n], "elect", "coord", "view")
 	}
+	g.whole(g.nodes)
+}
+
+// TestSituationFlappingProcess kills one process again and again, and starts it
+// again with the same data. The coordinator says so, and lets it wait, but not
+// for ever.
+func TestSituationFlappingProcess(t *testing.T) {
+	t.Parallel()
+	g := onLoopback(t, "-heartbeat", "100ms", "-timeout", "1s")
+	g.join(nil)
+	g.join(nil)
+	rest, dir := g.nodes, t.TempDir()
+	waitMembers(t, rest)
+	for range 4 {
+		rest[0].never(0, "warn")
+		n := g.stored(dir)
+		n.ready()
+		n.Kill()
+		g.nodes = rest
+		waitMembers(t, rest)
+	}
+	require.Contains(t, rest[0].warned(0, "flapping"), "was lost 4 times within a minute")
+	g.stored(dir).ready()
 	g.whole(g.nodes)
 }
 

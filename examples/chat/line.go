@@ -46,6 +46,7 @@ type line struct {
 	more     func() iter.Seq[p2pchat.Message] // what /more goes on with, the newest first
 	from     p2pchat.Peer                     // of the last direct message
 	leader   p2pchat.PeerID                   // of the last view that was shown
+	number   uint32                           // the own one in the last view
 	progress time.Time                        // when the progress of joining was shown last
 }
 
@@ -128,7 +129,7 @@ func (l *line) opened() {
 		l.printf("  %-8s  %-15s  %s", harmless(f.Name), addr, use)
 	}
 	if s.LocalOnly {
-		l.printf("  no network but this machine: only programs on it can join")
+		l.printf("  this machine only: no network, only programs on it can join")
 	}
 }
 
@@ -425,10 +426,13 @@ func (l *line) view(e *p2pchat.ViewEvent, self p2pchat.Peer) {
 	l.leader = e.View.Coordinator.Key
 	for _, p := range e.Renumbered {
 		if p.Key == self.Key {
-			add("**", "you are now #%d (merge)", p.ID)
+			add("**", "you were #%d, now #%d (merge)", l.number, p.ID)
 		} else {
 			add("--", "%s has a new number (merge)", show(p))
 		}
+	}
+	if me, ok := e.View.Find(self.Key); ok {
+		l.number = me.ID
 	}
 	for i, n := range notes {
 		var v *p2pchat.View

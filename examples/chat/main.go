@@ -266,7 +266,7 @@ func (s *settings) options(t transport.Transport, l logger) []p2pchat.Option {
 		opts = append(opts, p2pchat.WithPassphrase(s.passphrase))
 	}
 	if s.data != "" {
-		opts = append(opts, p2pchat.WithDataDir(s.data))
+		opts = append(opts, p2pchat.WithDataDir(s.data), p2pchat.WithMemoryFallback())
 	}
 	return opts
 }

@@ -2,13 +2,17 @@ package lan
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/seed-885536be/p2p/transport"
 )
 
-// noMulticast is the code of the one fault that is looked for.
-const noMulticast = "no_multicast"
+// The codes of what is looked for.
+const (
+	noMulticast = "no_multicast"
+	localOnly   = "local_only"
+)
 
 // ear is what was heard of the group on one interface.
 type ear struct {
@@ -99,6 +103,13 @@ func (s *networks) listen(now time.Time, others bool, patience time.Duration) {
 	for _, e := range s.ears {
 		multicast = multicast || within(e.remote)
 	}
+	// Through another interface the other nodes of this host are reached as well,
+	// so loopback matters without one. With IPv6 alone there is often no route for
+	// multicast on it.
+	back := slices.ContainsFunc(s.all, func(n network) bool {
+		e := s.ears[n.index]
+		return n.used && !n.loopback() && e != nil && within(e.own)
+	})
 	for _, n := range s.all {
 		var since time.Time
 		for _, six := range []bool{false, true} {
@@ -111,6 +122,8 @@ func (s *networks) listen(now time.Time, others bool, patience time.Duration) {
 		}
 		e := s.ear(n.index)
 		switch {
+		case !within(e.own) && n.loopback() && back:
+			e.deaf = ""
 		case !within(e.own):
 			e.deaf = "what is sent to the group on " + n.name + " does not come back: multicast is blocked on this host"
 		case n.loopback() || within(e.remote):
@@ -137,10 +150,17 @@ func (s *networks) warnings() []transport.Warning {
 	return w
 }
 
-// Warnings implements transport.Warner. The code is "no_multicast": for ten
+// Warnings implements transport.Warner. The codes are "no_multicast": for ten
 // seconds nothing but this node's own packets, or not even those, came from the
-// group through an interface.
-func (t *Transport) Warnings() []transport.Warning { return t.networks.warnings() }
+// group through an interface; and "local_only": no interface can be used but
+// loopback, though Config.Interfaces does not say so.
+func (t *Transport) Warnings() []transport.Warning {
+	w := t.networks.warnings()
+	if len(t.cfg.Interfaces) == 0 && t.usable() == nil && t.networks.onlyLoopback() {
+		w = append(w, transport.Warning{Code: localOnly, Text: "this machine only: no network can be used"})
+	}
+	return w
+}
 
 // Times of tend.
 const (

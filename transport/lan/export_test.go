@@ -1,6 +1,9 @@
 package lan
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // Label is the label of a group.
 func Label(c Config) []byte {
@@ -17,3 +20,12 @@ func Pending(t *Transport) int {
 
 // MakeLink makes a link to a peer as Stream does, before it has queued anything.
 func MakeLink(t *Transport, peer netip.AddrPort) { t.link(peer, nil) }
+
+// Abandon does what a node does when its host has lost all addresses but some.
+func Abandon(t *Transport, left ...netip.Addr) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for _, l := range t.links {
+		l.abandon(func(a netip.Addr) bool { return slices.Contains(left, a) })
+	}
+}
