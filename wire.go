@@ -112,7 +112,7 @@
 //
 //	41  Blocks        Frames list of bytes
 //	42  Beat          Count u64, Height u64, Digest Digest, Heads list of Ref, Writer 16 bytes, N u64, Intro bytes
-//	43  Pull          Session u64, Tips list of Tip, Credit u32, Height u64, Base 32 bytes, Ranged bool, Salt u64, Parts list of Part
+//	43  Pull          Session u64, Tips list of Tip, Credit u32, Height u64, Base 32 bytes, Whole bool, Ranged bool, Salt u64, Parts list of Part
 //	44  Credit        Session u64, Bytes u32
 //	45  Batch         Session u64, Frames list of bytes, More bool
 //	46  Want          Spans list of Span

@@ -27,7 +27,9 @@ type Compaction struct {
 	Away time.Duration
 	// Blocks is how many blocks are worth a vote: 4,096.
 	Blocks int
-	// Keep makes this node vote, and give up nothing itself.
+	// Keep makes this node vote, and give up nothing itself. If it comes when
+	// others have given up something, it takes that over too, from a member that
+	// has it; if nobody has, it takes what they have left.
 	Keep bool
 }
 
@@ -230,8 +232,7 @@ func (m *Memory) adopt(b base) {
 		return
 	}
 	m.persist()
-	same := m.order.top() > b.height && b.height >= m.order.floor && m.baseAt(b.height, b.members).commit == b.commit &&
-		!slices.ContainsFunc(m.heads, func(i uint32) bool { return m.blocks.at(i).height <= b.height })
+	same := m.leadsTo(&b)
 	m.pending = newPending() // what waits may fit now, or never; it comes again
 	for k, v := range m.cp.votes {
 		if v.height <= b.height {
@@ -252,6 +253,12 @@ func (m *Memory) adopt(b base) {
 	}
 	m.discard()
 	m.compactStore()
+}
+
+// leadsTo reports whether a base sums up just what is held up to its height.
+func (m *Memory) leadsTo(b *base) bool {
+	return m.order.top() > b.height && b.height >= m.order.floor && m.baseAt(b.height, b.members).commit == b.commit &&
+		!slices.ContainsFunc(m.heads, func(i uint32) bool { return m.blocks.at(i).height <= b.height })
 }
 
 // compactStore tells the Store what is gone at its beginning.
@@ -425,11 +432,32 @@ func (m *Memory) onBase(p *peer, msg *Base) {
 	}
 	b, ok := m.openBase(q.base)
 	q.base = nil
-	if !ok || !slices.ContainsFunc(b.members, func(k Key) bool { return k == p.key || m.peers[k] != nil && m.peers[k].member }) {
+	switch {
+	case !ok || !m.vouched(&b, p.key):
 		m.fault(errBase)
-		return
+	case !q.whole || m.leadsTo(&b):
+		m.adopt(b)
+	case q.came:
+		q.last = &b // all before it may still come
+	default:
+		// This one has given up what is before. Others may not have.
+		if p.short = true; !m.keeper() {
+			m.adopt(b)
+			return
+		}
+		m.pull = nil
+		for _, o := range m.sorted {
+			if o.active && !o.short && o.pullAt.IsZero() {
+				o.lossy, o.pullAt = true, m.now.Add(o.backoff)
+			}
+		}
 	}
-	m.adopt(b)
+}
+
+// vouched reports whether one that is here, the given one among them, has
+// signed a base.
+func (m *Memory) vouched(b *base, one Key) bool {
+	return slices.ContainsFunc(b.members, func(k Key) bool { return k == one || m.peers[k] != nil && m.peers[k].member })
 }
 
 // basePart returns the next part of the base for a peer that pulls.

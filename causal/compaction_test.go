@@ -432,6 +432,63 @@ func TestI15CompactedNodesHaveOneDigest(t *testing.T) {
 	t.Log(compacted, "compacted,", begun, "began anew")
 }
 
+// Who is to keep all, and comes late, takes over everything from the member
+// that has it, whoever it asks first; if nobody has, it takes the checkpoint.
+// Others are not sent what the checkpoint stands for.
+func TestALateKeeperTakesAll(t *testing.T) {
+	schedules(t, 16, func(t require.TestingT, seed uint64) {
+		g := compacting(t, 6, seed, 0, 3, 4)
+		g.view(0, 1, 2)
+		g.chat(60, 0, 1, 2)
+		g.run(time.Minute)
+		whole := g.nodes[0]
+		require.Zero(t, whole.order.floor)
+		require.NotZero(t, whole.base.height)
+		require.NotZero(t, g.nodes[1].order.floor)
+		g.view(0, 1, 2, 3)
+		g.run(10 * time.Second)
+		late := g.nodes[3]
+		require.Zero(t, late.order.floor)
+		require.Equal(t, whole.base.commit, late.base.commit)
+		require.Equal(t, string(whole.text()), string(late.text()))
+		require.Equal(t, 1, late.synced())
+		require.Empty(t, late.Stats().Refused["below_checkpoint"])
+		// What it has taken over others can have from it.
+		g.view(3, 5)
+		g.run(10 * time.Second)
+		require.Equal(t, late.Digest(), g.nodes[5].Digest())
+		require.Empty(t, g.nodes[5].Stats().Refused["below_checkpoint"])
+		// Nobody has all.
+		g.view(1, 2, 4)
+		g.run(10 * time.Second)
+		require.NotZero(t, g.nodes[4].order.floor)
+		checkCompacted(t, whole.Memory, g.nodes[4].Memory)
+	})
+}
+
+// Who is not to keep all is sent by a member that does what the checkpoint does
+// not stand for.
+func TestAKeeperSendsNoMoreThanIsTaken(t *testing.T) {
+	schedules(t, 4, func(t require.TestingT, seed uint64) {
+		g := compacting(t, 3, seed, 0)
+		g.view(0, 1)
+		g.chat(60, 0, 1)
+		g.run(time.Minute)
+		require.NotZero(t, g.nodes[0].base.height)
+		g.view(0)
+		g.view(0, 2)
+		g.run(10 * time.Second)
+		require.NotZero(t, g.nodes[2].order.floor)
+		require.Empty(t, g.nodes[2].Stats().Refused["below_checkpoint"])
+		sum := 0
+		for i := range g.nodes[0].blocks.n {
+			sum += len(g.nodes[0].raw(i))
+		}
+		require.Less(t, g.nodes[0].served, uint64(sum/2))
+		checkCompacted(t, g.nodes[0].Memory, g.nodes[2].Memory)
+	})
+}
+
 // compacted returns a log that gave up its past, agreed with one more.
 func compacted(t require.TestingT) *group {
 	g := compacting(t, 3, 1)

@@ -93,7 +93,9 @@
 // height, here and in the Store. The checkpoint with its votes stands in for it,
 // in the answer to a Pull too; so who joins later checks the signatures of all
 // that agreed, and that what it takes over is what they signed. It cannot check
-// more: what nobody has, nobody can show.
+// more: what nobody has, nobody can show. But one that is to Keep asks for the
+// whole: a member that has it sends the checkpoint after all blocks, and who
+// sends it before any has not, so another member is asked.
 //
 // From then on a block up to that height is refused, and a block above it may
 // follow what is given up: whatever is numbered like it counts as held, and has

@@ -60,6 +60,7 @@ type (
 		Credit  uint32 // bytes of blocks that may be sent before more credit
 		Height  uint64 // of the checkpoint that the sender's history begins with, and
 		Base    Hash   // what that commits to
+		Whole   bool   // all is wanted, also what a checkpoint of the other stands for
 		Ranged  bool
 		Salt    uint64 // of the short hashes in Parts
 		Parts   []Part // ascending

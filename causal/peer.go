@@ -57,6 +57,7 @@ type peer struct {
 	ahead     Dot // what it holds by its Ack, and is missing here
 	aheadAt   time.Time
 	lossy     bool       // something from it was dropped
+	short     bool       // asked for everything, it did not give it
 	exact     []WriterID // of whom it has another branch
 	pullAt    time.Time  // not to be asked before
 	backoff   time.Duration
@@ -140,7 +141,7 @@ func (m *Memory) activate(p *peer) {
 	p.ackAt, p.ackedOf, p.acked, p.ackMore = time.Time{}, 0, nil, false
 	p.doubts, p.forks, p.ask, p.find, p.credit, p.wants = nil, nil, nil, nil, nil, nil
 	p.answer, p.compare, p.serving = nil, nil, nil
-	p.unknown, p.lossy, p.exact = Ref{}, false, nil
+	p.unknown, p.lossy, p.exact, p.short = Ref{}, false, nil, false
 	p.pullAt, p.backoff, p.aheadAt = time.Time{}, 0, time.Time{}
 	p.cursor = len(m.mine) // what is older comes by Pull
 	if m.pull != nil && m.pull.from == p {
@@ -306,6 +307,11 @@ func (m *Memory) Next(now time.Time, key Key) Protocol {
 	case len(p.answer) > 0:
 		return m.answer(p)
 	case p.serving != nil:
+		if s := p.serving; s.last != nil && s.credit > 0 {
+			if _, more := m.following(p, s); !more {
+				s.base, s.last = s.last, nil
+			}
+		}
 		if len(p.serving.base) > 0 {
 			return p.serving.part()
 		}

@@ -319,6 +319,7 @@ func (m *Memory) goOn() {
 	m.session++
 	s.pulled = true
 	q.session, q.step, q.spent, q.until = m.session, m.count, 0, m.now.Add(m.cfg.PullTimeout)
+	q.came = false
 	a := m.ask()
 	a.Ranged, a.Salt = true, s.salt
 	for _, x := range s.open[:n] {
@@ -432,7 +433,7 @@ func (m *Memory) narrow(s *search, diffs []Diff) bool {
 // asked again later.
 func (m *Memory) giveUp() {
 	p := m.pull.from
-	m.pull = nil
+	m.pull, p.short = nil, true
 	p.backoff = min(max(2*p.backoff, backoffMin), backoffMax)
 	p.pullAt = m.now.Add(p.backoff)
 	p.lossy = true
@@ -525,7 +526,7 @@ func (m *Memory) inParts(s *session) (uint32, bool) {
 	o := &m.order
 	for len(s.parts) > 0 {
 		x := &s.parts[0]
-		if low := max(x.from.Height, o.floor+1); s.height < low {
+		if low := max(x.from.Height, o.floor+1, s.floor+1); s.height < low {
 			s.height, s.after = low, Hash{}
 		}
 		if s.height > min(x.to.Height, o.top()) {

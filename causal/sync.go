@@ -263,6 +263,9 @@ type pull struct {
 	spent   int       // bytes that were received and not credited yet
 	before  uint64    // blocks held when it began, and
 	step    uint64    // when it was gone on with
+	whole   bool      // it asked for what checkpoints stand for, too
+	came    bool      // a part of the answer, for this session
+	last    *base     // what stands for the first of it, taken when all has come
 	base    []byte    // the parts that have come of a base
 	search  *search   // nil: everything was asked for by tips
 }
@@ -276,7 +279,7 @@ func (m *Memory) repull() {
 	var due []*peer
 	for _, p := range m.sorted {
 		if p.active && !p.pullAt.IsZero() && !m.now.Before(p.pullAt) {
-			if m.lacks(p) {
+			if m.lacks(p) && !(p.short && m.keeper()) {
 				due = append(due, p)
 				continue
 			}
@@ -303,10 +306,20 @@ func (m *Memory) repull() {
 
 // ask returns a Pull for the session of the one under way.
 func (m *Memory) ask() *Pull {
+	m.pull.whole = m.whole()
 	return &Pull{
 		Session: m.pull.session, Tips: []Tip{}, Credit: uint32(m.cfg.Window),
-		Height: m.base.height, Base: m.base.commit, Parts: []Part{},
+		Height: m.base.height, Base: m.base.commit, Whole: m.pull.whole, Parts: []Part{},
 	}
+}
+
+// whole reports whether this node is to have everything, and may still get it.
+func (m *Memory) whole() bool { return m.cfg.Compaction.Keep && m.order.floor == 0 }
+
+// keeper reports whether there is somebody who may give everything to a node
+// that is to have it.
+func (m *Memory) keeper() bool {
+	return m.whole() && slices.ContainsFunc(m.sorted, func(p *peer) bool { return p.active && !p.short })
 }
 
 // tips says what is held. For the writers in exact it goes back in growing
@@ -366,6 +379,8 @@ type session struct {
 	covers map[uint32]struct{} // blocks of forked writers that it holds
 	split  map[uint32]struct{} // writers of whom it named a block that is not here
 	base   []byte              // what is still to be sent of the base
+	last   []byte              // the base, if it is to be sent after all blocks
+	floor  uint64              // what is up to this height is not sent: the base stands for it
 
 	// By ranges, instead of next to split.
 	ranged bool
@@ -395,7 +410,14 @@ func (m *Memory) onPull(p *peer, msg *Pull) {
 		m.cover(p, s, msg)
 	}
 	if m.base.exceeds(msg.Height, msg.Base) {
-		s.base = m.base.blob
+		switch all := m.order.floor == 0; {
+		case all && msg.Whole:
+			s.last = m.base.blob
+		case all && !m.vouched(&m.base, m.self):
+			// Nobody here has signed it, so the peer cannot take it.
+		default:
+			s.base, s.floor = m.base.blob, m.base.height
+		}
 	} else if msg.Height > 0 && msg.Base != m.base.commit && p.pullAt.IsZero() {
 		p.lossy, p.pullAt = true, m.now.Add(p.backoff) // its checkpoint goes before ours
 	}
@@ -505,7 +527,7 @@ func (m *Memory) batch(p *peer) *Batch {
 	for s.credit > 0 {
 		i, ok := m.following(p, s)
 		if !ok {
-			b.More = false
+			b.More = s.last != nil
 			break
 		}
 		x := m.blocks.at(i)
@@ -557,6 +579,9 @@ func (s *session) pass(x *block) {
 }
 
 func (m *Memory) covered(p *peer, s *session, x *block) bool {
+	if x.height <= s.floor {
+		return true
+	}
 	if int(x.writer) < len(s.cover) {
 		switch c := s.cover[x.writer]; c {
 		case coverAll:
@@ -586,7 +611,7 @@ func (m *Memory) onBatch(p *peer, from Key, msg *Batch) {
 	if !mine || m.pull != q {
 		return
 	}
-	q.until = m.now.Add(m.cfg.PullTimeout)
+	q.until, q.came = m.now.Add(m.cfg.PullTimeout), true
 	q.spent += framesSize(msg.Frames)
 	if msg.More {
 		if q.spent >= m.cfg.Window/4 {
@@ -612,10 +637,17 @@ func (m *Memory) pulled() {
 	if m.count == q.before {
 		// It brought nothing: what the peer claims to have may not exist.
 		p.backoff = min(max(2*p.backoff, backoffMin), backoffMax)
+		p.short = true
 	} else {
 		p.backoff = 0
+		for _, o := range m.sorted {
+			o.short = false
+		}
 	}
 	m.pull = nil
+	if q.last != nil {
+		m.adopt(*q.last)
+	}
 	if m.undecided {
 		m.decide()
 	}
