@@ -251,6 +251,27 @@ func TestForkProofsAreChecked(t *testing.T) {
 
 // A process that is copied while it runs, as an image of a machine is, writes
 // under one name twice. Each copy goes on under another as soon as it sees that.
+// Who finds out that somebody forked tells all that it is linked to.
+func TestForkProofsAreTold(t *testing.T) {
+	a, b := pair(t)
+	evil := newForger(testKey(50), "bench", 1)
+	raw, genesis := evil.block(body{}, "genesis")
+	left, _ := evil.block(genesis.after(), "left")
+	right, _ := evil.block(genesis.after(), "right")
+	b.Step(benchNow, Key{}, &Blocks{Frames: [][]byte{raw}})
+	a.Step(benchNow, Key{}, &Blocks{Frames: [][]byte{raw, left, right}})
+	require.Len(t, a.Ready().Forks, 1)
+	told := 0
+	for m := a.Next(benchNow, b.self); m != nil; m = a.Next(benchNow, b.self) {
+		if f, ok := m.(*Fork); ok {
+			b.Step(benchNow, a.self, f)
+			told++
+		}
+	}
+	require.Equal(t, 1, told)
+	require.Len(t, b.Ready().Forks, 1, "the proof is enough")
+}
+
 func TestACopiedProcessGoesOnUnderAnotherName(t *testing.T) {
 	a, b := benchLog(t, 7), benchLog(t, 7) // the same key, and the same randomness
 	b.cfg.Rand = source(99)

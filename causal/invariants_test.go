@@ -209,6 +209,29 @@ func TestI06BatchesAreBounded(t *testing.T) {
 	})
 }
 
+// Two full blocks share a batch, a block that is larger than a batch has its
+// own.
+func TestI06LargeBlocksToo(t *testing.T) {
+	a := benchLog(t, 1)
+	for i := range 40 {
+		for range 1 + i%5 {
+			_, err := a.Append(benchNow, make([]byte, 1000+i*i*500))
+			require.NoError(t, err)
+		}
+		require.NoError(t, a.Flush(benchNow))
+	}
+	sent := 0
+	for _, batch := range serve(t, a, Key{2}, nil, 1<<20) {
+		size := 0
+		for _, f := range batch.Frames {
+			size += len(f)
+		}
+		require.True(t, size <= batchBytes || len(batch.Frames) == 1, "%d bytes in %d blocks", size, len(batch.Frames))
+		sent += len(batch.Frames)
+	}
+	require.EqualValues(t, a.blocks.n, sent)
+}
+
 func TestI07EveryPartOfAPullBringsSomething(t *testing.T) {
 	schedules(t, 8, func(t require.TestingT, seed uint64) {
 		a, b := apart(t, seed)
@@ -266,6 +289,50 @@ func TestI09NoNumberIsUsedTwice(t *testing.T) {
 				require.False(t, n.writers[i].forked)
 			}
 		}
+	})
+}
+
+// A node that begins again with what its store was some time ago, or with a
+// copy that another process uses too, goes on under another name.
+func TestI09AnOldStoreIsNoWriterTwice(t *testing.T) {
+	schedules(t, 10, func(t require.TestingT, seed uint64) {
+		rng := rand.New(rand.NewPCG(seed, 10))
+		g := newGroup(t, 0, seed)
+		for i := range 3 {
+			g.nodes = append(g.nodes, &node{i: i, key: testKey(min(i, 1)), links: make(map[int]*stream)})
+		}
+		talk := func(who int) {
+			for range 1 + rng.IntN(5) {
+				g.say(who, fmt.Sprint(who, " says ", rng.Uint64()))
+				g.run(time.Duration(rng.IntN(5)) * time.Millisecond)
+			}
+		}
+		g.start(0, NewMemoryStore())
+		g.start(1, NewMemoryStore())
+		g.link(0, 1, true)
+		talk(1)
+		old, twin := g.nodes[1].store.Copy(), g.nodes[1].store.Copy()
+		talk(1)
+		talk(0)
+		g.run(time.Second)
+		g.crash(1, rng.IntN(4))
+		g.start(1, old)
+		g.link(0, 1, true)
+		talk(1)
+		g.run(time.Second)
+		g.start(2, twin) // with the same key
+		talk(2)
+		for i := range g.nodes[2].blocks.n {
+			g.nodes[0].Step(g.now, Key{}, &Blocks{Frames: [][]byte{g.nodes[2].raw(i)}})
+		}
+		talk(1)
+		g.run(time.Second)
+		m := g.nodes[0].Memory
+		for i := range m.writers {
+			require.False(t, m.writers[i].forked)
+		}
+		modelOf(t, m).checkNumbers(t)
+		require.GreaterOrEqual(t, len(m.writers), 4)
 	})
 }
 
@@ -343,6 +410,19 @@ func TestI11ForgeriesChangeNothing(t *testing.T) {
 		foreign := newForger(testKey(1), "other", 1)
 		raw, _ := foreign.block(body{}, "hello")
 		try(raw)
+		// A member's own, but signed for another group.
+		for i, n := range g.nodes[1:] {
+			w, ok := m.byID[n.Writer()]
+			if !ok {
+				continue
+			}
+			last := m.blocks.at(m.writers[w].blocks[len(m.writers[w].blocks)-1])
+			elsewhere := newForger(testKey(i+1), "other", 1)
+			refused := m.Stats().Refused["signature"]
+			raw, _ := elsewhere.block(body{writer: n.Writer(), n: last.n + 1, first: last.first + uint64(last.count), height: last.height + 1, prev: last.hash}, "elsewhere")
+			try(raw)
+			require.Greater(t, m.Stats().Refused["signature"], refused)
+		}
 		// In another's name: with another's writer, with another's key.
 		victim := m.writers[0]
 		last := m.blocks.at(victim.blocks[len(victim.blocks)-1])
