@@ -209,10 +209,10 @@ func (d *deck) head(width int) []row {
 			parts = append(parts, fmt.Sprintf("%d %s", n[f], strings.ToLower(f.String())))
 		}
 	}
-	left := row{{invert, " p2p "}, {plain, " " + d.title + " "}}
-	right := row{{dim, "  " + strings.Join(parts, ", ") + " "}}
+	left := row{{invert, " p2p "}, {plain, " " + d.title}}
+	right := row{{dim, " " + strings.Join(parts, ", ") + " "}}
 	if f := d.weather.String(); f != "" {
-		right = row{{red, "  " + f + " "}}
+		right = row{{red, " " + f + " "}}
 	}
 	return []row{apart(left, right, width), apart(d.verdict(), nil, width)}
 }

@@ -214,7 +214,7 @@ func TestDrawNarrow(t *testing.T) {
 		require.Equal(t, 80, r.width())
 		shown += r.render(false) + "\n"
 	}
-	require.Regexp(t, `heartbeat 500ms, t  1 starting \n`, shown)
+	require.Regexp(t, `heartbeat 500ms, ti 1 starting \n`, shown)
 	for _, c := range commands {
 		require.Contains(t, shown, c)
 	}
