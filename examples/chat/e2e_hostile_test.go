@@ -85,7 +85,7 @@ func TestSituationHostileStranger(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d packets in %v, made of %d heard, and %d connections; %d messages meanwhile", did.Packets, *hostileFor, did.Heard, did.Connections, len(g.sent))
+	t.Logf("%d packets in %v, %.0f a second, made of %d heard, and %d connections; %d messages meanwhile", did.Packets, *hostileFor, float64(did.Packets)/hostileFor.Seconds(), did.Heard, did.Connections, len(g.sent))
 	require.Positive(t, did.Heard)
 	require.Positive(t, did.Connections)
 

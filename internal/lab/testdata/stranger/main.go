@@ -10,6 +10,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -18,10 +19,14 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
+
+	"golang.org/x/net/ipv4"
 
 	"github.com/seed-885536be/p2p/p2pchat"
 	"github.com/seed-885536be/p2p/transport"
@@ -33,6 +38,9 @@ import (
 // are in it from instanceAt to instanceEnd.
 const (
 	headerSize  = 44
+	kindAt      = 3
+	portAt      = 6
+	addressAt   = 28
 	instanceAt  = 16
 	instanceEnd = 28
 )
@@ -59,9 +67,18 @@ func main() {
 	for range *ghosts {
 		a.joins = append(a.joins, ghost(*group))
 	}
+	// A stranger has a machine of its own; here it has to get its time from those
+	// it attacks. It is no fault if it may not.
+	runtime.LockOSThread() // which alone gets the priority
+	_ = syscall.Setpriority(syscall.PRIO_PROCESS, 0, -20)
 	var err error
 	a.udp, err = net.ListenUDP("udp4", nil)
 	check(err)
+	raw, err := a.udp.SyscallConn()
+	check(err)
+	check(raw.Control(func(fd uintptr) {
+		_ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_SNDBUFFORCE, 16<<20)
+	}))
 	a.run(*rate, *length)
 	check(a.lan.Close())
 	check(json.NewEncoder(os.Stdout).Encode(map[string]any{
@@ -149,51 +166,82 @@ func (a *attack) run(rate int, length time.Duration) {
 	var wg sync.WaitGroup
 	for _, to := range a.targets {
 		wg.Go(func() {
-			for time.Now().Before(end) {
+			for next := time.NewTicker(time.Millisecond); time.Now().Before(end); <-next.C {
 				a.connect(to)
 			}
 		})
 	}
 	begin := time.Now()
+	ready := a.prepare()
+	out := ipv4.NewPacketConn(a.udp)
+	batch := make([]ipv4.Message, batchSize)
 	for time.Now().Before(end) {
-		if float64(a.packets) >= time.Since(begin).Seconds()*float64(rate) {
+		due := min(int(time.Since(begin).Seconds()*float64(rate))-a.packets, len(batch))
+		if due <= 0 {
 			time.Sleep(time.Millisecond)
 			continue
 		}
-		a.packet()
-		a.packets++
+		for i := range batch[:due] {
+			p := &ready[rand.IntN(len(ready))]
+			if p.anew {
+				binary.BigEndian.PutUint64(p.b[instanceAt:], rand.Uint64())
+				binary.BigEndian.PutUint32(p.b[instanceAt+8:], rand.Uint32())
+			}
+			batch[i] = ipv4.Message{Buffers: [][]byte{p.b}, Addr: p.to}
+		}
+		n, err := out.WriteBatch(batch[:due], 0)
+		if err != nil {
+			n = max(n, 1) // the first of them cannot be sent, or nobody is there any more
+		}
+		a.packets += n
 	}
 	wg.Wait()
 }
 
-// packet sends one datagram.
-func (a *attack) packet() {
-	to := a.group
-	if i := rand.IntN(len(a.targets) + 1); i < len(a.targets) {
-		to = a.targets[i]
+// How many packets are made before the attack begins, and are sent at once.
+const (
+	prepared  = 4096
+	batchSize = 64
+)
+
+// packet is a datagram that is ready to be sent.
+type packet struct {
+	b    []byte
+	to   net.Addr
+	anew bool // as from another run of a sender each time
+}
+
+// prepare makes datagrams of all kinds.
+func (a *attack) prepare() []packet {
+	all := make([]packet, prepared)
+	own := a.lan.Addr()
+	for i := range all {
+		to := a.group
+		if i := rand.IntN(len(a.targets) + 1); i < len(a.targets) {
+			to = a.targets[i]
+		}
+		p := packet{to: net.UDPAddrFromAddrPort(to)}
+		switch kind := rand.IntN(10); {
+		case kind < 1 && len(a.joins) > 0 && len(a.heard) > 0: // somebody who does not exist asks
+			p.b = append(bytes.Clone(a.heard[0][:headerSize]), a.joins[rand.IntN(len(a.joins))]...)
+			p.b[kindAt] = 'd'
+			binary.BigEndian.PutUint16(p.b[portAt:], own.Port())
+			ip := own.Addr().As16()
+			copy(p.b[addressAt:], ip[:])
+			p.anew = true
+		case kind < 6 && len(a.heard) > 0:
+			p.b = bytes.Clone(a.heard[rand.IntN(len(a.heard))])
+			p.anew = kind < 4
+			if kind < 3 { // and another
+				p.b[rand.IntN(len(p.b))] ^= 1 << rand.IntN(8)
+			}
+		default:
+			p.b = make([]byte, rand.IntN(1400))
+			fill(p.b)
+		}
+		all[i] = p
 	}
-	switch kind := rand.IntN(10); {
-	case kind < 1 && len(a.joins) > 0:
-		join := a.joins[rand.IntN(len(a.joins))]
-		if to == a.group {
-			_ = a.lan.Multicast(join)
-		} else {
-			_ = a.lan.Unicast(to, join)
-		}
-	case kind < 6 && len(a.heard) > 0:
-		p := bytes.Clone(a.heard[rand.IntN(len(a.heard))])
-		if kind < 4 { // as if it were new
-			fill(p[instanceAt:instanceEnd])
-		}
-		if kind < 3 { // and another
-			p[rand.IntN(len(p))] ^= 1 << rand.IntN(8)
-		}
-		_, _ = a.udp.WriteToUDPAddrPort(p, to)
-	default:
-		p := make([]byte, rand.IntN(1400))
-		fill(p)
-		_, _ = a.udp.WriteToUDPAddrPort(p, to)
-	}
+	return all
 }
 
 // connect makes one connection to a member: silent, or with garbage, or with a
@@ -209,7 +257,7 @@ func (a *attack) connect(to netip.AddrPort) {
 	fill(b)
 	if kind == 2 && len(a.heard) > 0 {
 		hello := bytes.Clone(a.heard[0][:headerSize])
-		hello[3] = 'h'
+		hello[kindAt] = 'h'
 		fill(hello[instanceAt:instanceEnd])
 		b = append(hello, b...)
 	}
