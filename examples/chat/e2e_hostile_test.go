@@ -24,7 +24,7 @@ import (
 
 // Longer and harder runs:
 //
-//	go test ./examples/chat -run HostileStranger -hostile.rate 50000 -hostile.for 10s
+//	go test ./examples/chat -run HostileStranger -hostile.rate 60000 -hostile.for 10s
 //	go test ./examples/chat -run StuckMember -stuck.for 60s
 var (
 	hostileRate = flag.Int("hostile.rate", 5000, "packets a second from the hostile stranger")
