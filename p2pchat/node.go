@@ -210,8 +210,9 @@ func (n *Node) start() error {
 	return nil
 }
 
-// seldom is the time between two messages from which on each is sent off for
-// itself, by Send. What comes faster shares blocks, which the driver sends off.
+// seldom is the time from one call of Send to the next from which on each sends
+// its message off by itself. What comes faster shares blocks, which the driver
+// sends off.
 const seldom = time.Millisecond
 
 // Send appends a message to the history and hands it on. It returns when the
@@ -242,11 +243,13 @@ func (n *Node) Send(ctx context.Context, room string, data []byte) (MessageID, e
 	first := !n.appended
 	if err == nil {
 		n.own, n.appended = id.N, true
-		if now.Sub(n.sent) >= seldom {
+		seldom := now.Sub(n.sent) >= seldom
+		n.sent = now
+		if seldom {
 			n.flushed()
 			first = false
+			n.sent = time.Now() // a program that does nothing but send is not seldom
 		}
-		n.sent = now
 	}
 	n.mu.Unlock()
 	if first && err == nil {

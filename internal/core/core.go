@@ -33,10 +33,11 @@ type Core struct {
 	signs *signer
 	mail  *direct
 
-	spread spread // of own blocks
-	links  map[netip.AddrPort]*link
-	peers  map[membership.Key]*link // those of links whose key is known
-	dial   time.Time                // when to look after links that are down
+	spread   spread // of own blocks
+	appended int    // calls of Append since Flush
+	links    map[netip.AddrPort]*link
+	peers    map[membership.Key]*link // those of links whose key is known
+	dial     time.Time                // when to look after links that are down
 
 	syncing time.Time // when patience for the first sync ends; zero: it is complete
 	drops   map[string]uint64
@@ -163,13 +164,15 @@ func (c *Core) Step(now time.Time, in membership.Input) {
 
 // Append adds own messages to the history. They may wait for Flush.
 func (c *Core) Append(now time.Time, data ...[]byte) (causal.MessageID, error) {
+	c.appended++
 	return c.log.Append(now, data...)
 }
 
 // Flush lets go what was appended.
 func (c *Core) Flush(now time.Time) error {
 	err := c.log.Flush(now)
-	c.multicast(c.spread.flushed(now, len(c.group.View().Members)))
+	c.multicast(c.spread.flushed(now, c.appended, len(c.group.View().Members)))
+	c.appended = 0
 	c.settle(now)
 	return err
 }

@@ -13,9 +13,9 @@ import (
 type spread interface {
 	// name is how the way is called.
 	name() string
-	// flushed says that own blocks were made, for so many members. It returns
-	// what to send to the group now, nil if nothing.
-	flushed(now time.Time, members int) *causal.Fresh
+	// flushed says that so many messages became own blocks, for so many members.
+	// It returns what to send to the group now, nil if nothing.
+	flushed(now time.Time, messages, members int) *causal.Fresh
 	// tick does the same for what is due, and deadline is when that is; the
 	// zero time means never.
 	tick(now time.Time) *causal.Fresh
@@ -45,7 +45,7 @@ func newSpread(log causal.Log) spread {
 type streams struct{}
 
 func (streams) name() string                                   { return "streams" }
-func (streams) flushed(time.Time, int) *causal.Fresh           { return nil }
+func (streams) flushed(time.Time, int, int) *causal.Fresh      { return nil }
 func (streams) tick(time.Time) *causal.Fresh                   { return nil }
 func (streams) deadline() time.Time                            { return time.Time{} }
 func (streams) took(time.Time, membership.Key) causal.Protocol { return nil }
@@ -58,8 +58,9 @@ func (streams) wanted(time.Time, *causal.Want) causal.Protocol { return nil }
 // still lacks one, and sees it by those behind it, asks for it. While the last
 // ones are not acknowledged by all they are sent again, ever more rarely.
 //
-// When blocks follow each other closely none is pushed: then a stream carries
-// them for less, and a network that is full is not the place for copies.
+// When blocks follow each other closely, or messages wait to share one, none is
+// pushed: then a stream carries them for less, and a network or a machine that
+// has enough to do is not the place for copies.
 type push struct {
 	log     pushable
 	members int
@@ -75,6 +76,7 @@ type push struct {
 // Times and bounds of a push. In large groups, where Acks are rarer, the times
 // are longer.
 const (
+	pushFew   = 4                      // messages that are flushed together at most, and
 	pushGap   = 2 * time.Millisecond   // the least time between two blocks that are pushed
 	pushCheck = 40 * time.Millisecond  // by then a block is acknowledged if nothing got lost
 	pushAgain = 10 * time.Millisecond  // until one is sent again where packets get lost, then twice as long
@@ -87,11 +89,11 @@ const (
 
 func (*push) name() string { return "push" }
 
-func (p *push) flushed(now time.Time, members int) *causal.Fresh {
+func (p *push) flushed(now time.Time, messages, members int) *causal.Fresh {
 	gap := now.Sub(p.made)
 	p.made, p.members = now, members
 	p.newer++
-	if gap < pushGap || members < 2 {
+	if gap < pushGap || messages > pushFew || members < 2 {
 		return nil
 	}
 	f, n := p.log.Fresh(0, pushBytes)

@@ -50,7 +50,7 @@ func TestPush(t *testing.T) {
 	p = &push{log: s}
 	require.Equal(t, "push", p.name())
 	now := time.Now()
-	said := func() []int { s.made++; return blocksOf(p.flushed(now, 4)) }
+	said := func() []int { s.made++; return blocksOf(p.flushed(now, 1, 4)) }
 	due := func() []int {
 		require.False(t, p.deadline().IsZero())
 		now = p.deadline()
@@ -98,7 +98,12 @@ func TestPush(t *testing.T) {
 	said()
 	require.Equal(t, pushCheck, p.deadline().Sub(now))
 
-	require.Nil(t, p.flushed(now.Add(time.Second), 1), "nobody is there")
+	now = now.Add(time.Second)
+	require.Nil(t, p.flushed(now, 1, 1), "nobody is there")
+	now = now.Add(time.Second)
+	require.Nil(t, p.flushed(now, pushFew+1, 4), "more wait already")
+	now = now.Add(time.Second)
+	require.NotNil(t, p.flushed(now, pushFew, 4))
 }
 
 // What comes by datagram from a member counts once, whatever comes by its

@@ -105,7 +105,8 @@ type Transport struct {
 	redial   redial.Table
 	drops    drops
 
-	watched atomic.Bool // the system tells when interfaces change
+	watched atomic.Bool  // the system tells when interfaces change
+	streams atomic.Int32 // how many links there are
 
 	answers, refusals, strangers *limiter
 

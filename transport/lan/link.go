@@ -94,6 +94,7 @@ func (t *Transport) Hangup(peer netip.AddrPort) {
 		return
 	}
 	delete(t.links, peer)
+	t.streams.Add(-1)
 	t.hung[l] = struct{}{}
 	l.mu.Lock()
 	l.hung = true
@@ -147,6 +148,7 @@ func (t *Transport) link(peer netip.AddrPort, c *conn) (l *link, made bool) {
 		l.conns = []*conn{c}
 	}
 	t.links[peer] = l
+	t.streams.Add(1)
 	t.wg.Go(l.run)
 	return l, true
 }
@@ -166,7 +168,7 @@ func (l *link) push(o outgoing) error {
 		l.mu.Unlock()
 		return transport.ErrFull
 	}
-	if l.bytes == 0 && cost <= smallPart && l.straight(o) {
+	if l.bytes == 0 && cost <= smallPart && l.t.streams.Load() <= fewPeers && l.straight(o) {
 		l.mu.Unlock()
 		return nil
 	}
@@ -180,6 +182,11 @@ func (l *link) push(o outgoing) error {
 	}
 	return nil
 }
+
+// fewPeers is up to how many streams frames are written straight away. With more
+// the processors are most likely not idle, and whoever writes waits for one while
+// it keeps others from going on.
+const fewPeers = 8
 
 // straight writes a small frame at once, before which nothing waits, and so
 // spares it the way by another goroutine. What cannot be written at once goes
@@ -381,6 +388,7 @@ func (l *link) end() {
 	l.t.mu.Lock()
 	if l.t.links[l.peer] == l {
 		delete(l.t.links, l.peer)
+		l.t.streams.Add(-1)
 	}
 	delete(l.t.hung, l)
 	l.t.mu.Unlock()
