@@ -47,7 +47,7 @@ func TestModes(t *testing.T) {
 		"-mode throughput -messages 2000 -election ring":   func(r result) float64 { return r.CPUPerDelivery },
 		"-mode throughput -messages 2000 -data":            func(r result) float64 { return r.PerSecond },
 		"-mode throughput -messages 2000 -sealed":          func(r result) float64 { return r.PerSecond },
-		"-mode throughput -messages 50 -size 100000":       func(r result) float64 { return r.PerSecond },
+		"-mode throughput -volume 5000000 -size 100000":    func(r result) float64 { return r.PerSecond },
 		"-mode latency -nodes 2 -rate 100 -duration 500ms": func(r result) float64 { return r.P50 },
 		"-mode loss -rate 50 -duration 500ms -loss 0.1":    func(r result) float64 { return r.P50 },
 		"-mode failover -fault kill":                       func(r result) float64 { return r.Seconds["known"] },

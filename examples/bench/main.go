@@ -39,6 +39,7 @@ type settings struct {
 	Senders  int           `json:"senders"`
 	Size     int           `json:"size"`
 	Messages int           `json:"messages"`
+	Volume   int           `json:"volume,omitempty"`
 	Rate     float64       `json:"rate"`
 	Duration time.Duration `json:"duration"`
 	Raw      bool          `json:"raw"`
@@ -166,6 +167,7 @@ func parse(args []string, out io.Writer) (settings, error) {
 	fs.IntVar(&s.Senders, "senders", 1, "how many of them send")
 	fs.IntVar(&s.Size, "size", 100, "bytes of a message, at least 24")
 	fs.IntVar(&s.Messages, "messages", 1_000_000, "messages in all")
+	fs.IntVar(&s.Volume, "volume", 0, "bytes of messages in all, instead of -messages")
 	fs.Float64Var(&s.Rate, "rate", 200, "messages a second in all, in the modes that wait between them")
 	fs.DurationVar(&s.Duration, "duration", 5*time.Second, "how long the modes with a rate go on")
 	fs.BoolVar(&s.Raw, "raw", false, "plain TCP instead of a group: the same bytes, length-prefixed, 64 KiB a write")
@@ -186,6 +188,9 @@ func parse(args []string, out io.Writer) (settings, error) {
 			return s, err
 		}
 		return s, errors.New("see bench -help")
+	}
+	if s.Volume > 0 && s.Size > 0 {
+		s.Messages = max(s.Senders, s.Volume/s.Size)
 	}
 	if s.Mode == "heal" && !slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "-nodes") || strings.HasPrefix(a, "--nodes") }) {
 		s.Nodes = 6
