@@ -67,6 +67,10 @@
 //	a clock is wrong         nothing depends on it; WarningEvent "clock_skew"
 //	a peer is slow           it lags behind alone, and memory stays bounded
 //	a program is slow        LaggedEvent; messages are never dropped
+//	a member floods others   its stream is read slowly, and nobody waits for it; WarningEvent "held"
+//	a member comes and goes  it has to wait, longer each time; WarningEvent "flapping"
+//	there is no network      the programs of the machine are a group; WarningEvent "local_only"
+//	the disk is full         the node ends with a *p2pchat.StoreError, or WithMemoryFallback
 //	a packet is garbage,     Status.Drops counts it by reason
 //	forged or altered
 //	another group is here    nothing; Status.Drops

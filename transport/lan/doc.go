@@ -36,6 +36,11 @@
 // is no more than that. A host that has one family only is no error. On the
 // loopback interface IPv4 alone is used if there is any.
 //
+// Nobody hands on packets between the families: a host that has IPv4 alone and one
+// that has IPv6 alone do not hear each other, though one with both hears the two.
+// As long as that one coordinates, all three are in one view, but what the two say
+// is known to be everywhere by none of them.
+//
 // # Interfaces
 //
 // Unless told otherwise a transport uses every interface that is up, has an
