@@ -296,7 +296,9 @@ func TestCockpitNewcomerSuffers(t *testing.T) {
 	d.says(`^network +loss 10%, delay 20ms$`)
 	d.enter("/spawn eve")
 	d.says(`^eve\S* +suffers loss 10%, delay 20ms$`)
-	d.says(`^eve#3 +joined the group of`)
+	for _, node := range []string{"ada#1", "bob#2", "eve#3"} { // all know whom to cut off
+		d.says(`^` + node + ` +view \[\d+\*\|v\d+\] \(3\)`)
+	}
 	d.enter("/cut ada|bob,eve")
 	d.says(`^eve#3 +suffers cut 1 \| 2,3, loss 10%, delay 20ms$`)
 	d.says(`^ada#1 +view \[\d+\*\|v\d+\] \(1\)`)

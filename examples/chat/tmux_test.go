@@ -122,7 +122,10 @@ func TestInTmux(t *testing.T) {
 	}
 	require.Equal(t, 1, strings.Count(text, "half"), text)
 
-	// The terminal wraps anew what no longer fits, and nothing stays behind.
+	// The terminal wraps anew what no longer fits, and nothing stays behind. What the
+	// program writes between that and being told of it is wrapped for the old width: so
+	// there must be nothing to write.
+	a.sees(`= 2/2 [0-9a-f]{4} \| open\] > half a 日本 line$`)
 	for _, columns := range []int{60, 45, 30, 12, 25, 50, 90} {
 		a.resize(columns, 24)
 		prompts := map[int]string{12: "#1 >", 25: "#1 >", 30: `\[#1 \| c you\] >`, 45: `\[#1 \| c you\] >`, 50: `\[#1 \| c you \| = 2/2\] >`, 60: `\[#1 ada \| c you \| v2 n2 \| = 2/2\] >`, 90: `open\] >`}
