@@ -20,10 +20,6 @@ import (
 	"time"
 )
 
-// Patience is how long an awaited thing may take on a machine that is busy
-// with other things. A sound program never comes near it.
-const Patience = 90 * time.Second
-
 // maxLine is what one line of the protocol may have, its end included.
 const maxLine = 64 << 10
 
@@ -208,13 +204,6 @@ func (p *Process) take(line []byte, tooLong bool) {
 	p.events = append(p.events, e)
 	close(p.news)
 	p.news = make(chan struct{})
-}
-
-func abbreviate(line []byte) string {
-	if len(line) > excerptWidth {
-		return string(line[:excerptWidth]) + "…"
-	}
-	return strings.TrimRight(string(line), " \r\n")
 }
 
 // Name is what the log calls the process.
@@ -430,32 +419,7 @@ func (p *Process) cleanup() {
 	}
 }
 
-const (
-	maxFaults    = 3   // violations of one process that are told
-	excerptLines = 40  // of what one process said
-	excerptWidth = 300 // bytes of each
-	testLines    = 160 // of all processes of a test
-)
-
-// Excerpt is the end of what a program printed: so much that what the test
-// itself says is still seen beside it.
-func Excerpt(text string) string { return excerpt(text, excerptLines) }
-
-func excerpt(text string, lines int) string {
-	all := strings.SplitAfter(text, "\n")
-	if last := len(all) - 1; all[last] == "" {
-		all = all[:last]
-	}
-	var b strings.Builder
-	if n := len(all) - lines; n > 0 {
-		fmt.Fprintf(&b, "  … %d lines …\n", n)
-		all = all[n:]
-	}
-	for _, line := range all {
-		fmt.Fprintln(&b, abbreviate([]byte(line)))
-	}
-	return b.String()
-}
+const maxFaults = 3 // violations of one process that are told
 
 // transcript is what the process said, without the inner part of long runs of
 // one kind of line.
