@@ -211,7 +211,8 @@ func (m *Memory) Step(now time.Time, from Key, msg Protocol) {
 				m.onBeat(p, msg)
 			}
 		case *Fresh:
-			if msg != nil && p.member {
+			// What is sent again to a newcomer is a part of what it takes over.
+			if msg != nil && p.member && m.synced {
 				m.onFresh(p, msg)
 			}
 		case *Ack:
