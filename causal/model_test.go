@@ -22,8 +22,8 @@ var (
 	flagRuns = flag.Int("causal.runs", 1, "how many times as many random schedules to run")
 )
 
-// schedules runs a test over n random schedules, and says how to repeat one
-// that fails.
+// schedules runs a test over n random schedules, a quarter of them with -short,
+// and says how to repeat one that fails.
 func schedules(t *testing.T, n int, f func(t require.TestingT, seed uint64)) {
 	one := func(seed uint64) {
 		defer func() {
@@ -36,6 +36,9 @@ func schedules(t *testing.T, n int, f func(t require.TestingT, seed uint64)) {
 	if *flagSeed != 0 {
 		one(*flagSeed)
 		return
+	}
+	if testing.Short() {
+		n = (n + 3) / 4
 	}
 	for seed := range uint64(n * *flagRuns) {
 		one(seed + 1)
