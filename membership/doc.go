@@ -86,6 +86,7 @@
 //	           Depart                                  HANDOVER to the highest rank, then the next, then BYE
 //	following  every H ± 10 %                          KEEPALIVE to the coordinator
 //	           HEARTBEAT of its coordinator            well; newer view: VIEW_REQ; of up to 32 members: KEEPALIVE now
+//	                                                   instead, and 2.2 H later if no other has come by then
 //	           HEARTBEAT of another, higher            VIEW_REQ if that is a member, or its own is silent
 //	           … and it is a witness of its own        FOREIGN to its coordinator
 //	           silence of TProbe                       suspect: SUSPECT each W/3, not if another's was just heard
