@@ -625,7 +625,23 @@ func (c *Core) send(now time.Time, s GroupSend) {
 		c.drops["oversize"]++ // membership keeps what it multicasts small
 	default:
 		c.out.Out = append(c.out.Out, Out{Group: s.Group, To: s.To, Frame: f})
+		if l := c.links[s.To]; verifies(s.Body) && l != nil && l.up && len(l.control) == 0 {
+			l.control = append(l.control, f)
+			c.pump(l)
+		}
 	}
+}
+
+// verifies reports whether a message asks whether a member is well, or answers
+// that. It goes by the stream, too, if there is one: whoever forges a member's
+// address can make its datagrams be taken for a flood, but not break into a
+// stream.
+func verifies(b membership.Body) bool {
+	switch b.(type) {
+	case membership.Suspect, membership.Alive, membership.Probe, membership.ProbeAck:
+		return true
+	}
+	return false
 }
 
 func (c *Core) pump(l *link) {
