@@ -606,7 +606,13 @@ func farewell(t *testing.T, g *group) {
 		nodes[1].frame(nodes[0], fmt.Sprint(i))
 	}
 	nodes[1].down(nodes[0], transport.Reset)
-	nodes[1].down(nodes[0], transport.Refused)
+	// Who is reset dials again. Between Hangup and Close somebody still listens.
+	e := nodes[1].next()
+	for ; e.Kind == transport.Up; e = nodes[1].next() {
+		nodes[1].down(nodes[0], transport.Reset)
+	}
+	require.Equal(t, transport.Down.String(), e.Kind.String())
+	require.Equal(t, transport.Refused.String(), e.Cause.String(), "error %v", e.Err)
 }
 
 func again(t *testing.T, g *group) {
