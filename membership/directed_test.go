@@ -947,3 +947,23 @@ func TestWakes(t *testing.T) {
 	require.Empty(t, events[Suspected](r))
 	require.Len(t, l.m.View().Members, 3)
 }
+
+func TestNobodyOpensAnEpochBeyondTheLastCounter(t *testing.T) {
+	founder := newAlone(t, 1, Default())
+	founder.m.max = maxCtr - 1
+	founder.step(Start{})
+	require.ErrorIs(t, founder.pass(time.Minute).Err, ErrExhausted)
+	require.Zero(t, founder.m.Deadline())
+
+	winner, v := follower(t, 3)
+	winner.m.max = maxCtr - 1
+	require.NotNil(t, winner.pass(time.Minute).Round)
+	require.ErrorIs(t, winner.step(Won{Base: v.ID}).Err, ErrExhausted)
+	require.Equal(t, v, winner.m.View())
+
+	yes, v := follower(t, 3)
+	yes.m.max = maxCtr - 2
+	yes.pass(time.Minute)
+	require.NoError(t, yes.step(Won{Base: v.ID}).Err)
+	require.EqualValues(t, maxCtr-1, yes.m.View().ID.Epoch.Ctr)
+}
