@@ -188,7 +188,8 @@
 //	deps       1 byte: how many other heads it follows, 32 at most, then references, ascending
 //
 // A reference is writer (16 bytes), n (uvarint) and hash (32 bytes). Domain(s) is s, 00,
-// the length of the group's name in 4 bytes, and the name:
+// the length of the group's name in 4 bytes, and the name. In a sum each hash is a
+// number of 32 bytes, the least first:
 //
 //	block's hash      SHA-256 of Domain("p2p causal block 1"), the payload's SHA-256, the body
 //	writer            first 16 bytes of the SHA-256 of Domain("p2p causal writer 1"), public, random
@@ -207,5 +208,6 @@
 // random bytes of the voter's writer, or nothing if one of the ends tells them, and the
 // checkpoint block.
 //
-// testdata/vectors.json has blocks of every kind, a sum and a digest.
+// testdata/vectors.json has blocks of every kind, the sum of those up to height 2, and
+// the digest of all but the checkpoint.
 package causal

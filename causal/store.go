@@ -7,8 +7,9 @@ import "errors"
 // used by one goroutine at a time.
 type Store interface {
 	// Load calls f for the base, if there is one, then for every record in the
-	// order of appending, and returns the state. It is called once, first. Frame is valid until f returns. A record
-	// cut short by a crash is dropped, and State.Torn says so.
+	// order of appending, and returns the state. It is called once, first.
+	// Frame is valid until f returns. A record cut short by a crash is dropped,
+	// and State.Torn says so.
 	Load(f func(Record) error) (State, error)
 	// Append adds records, all or none. With sync it returns when they, and all
 	// before them, would survive a power failure. It keeps no part of them.

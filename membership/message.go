@@ -81,7 +81,7 @@ type (
 	// Heartbeat (group; unicast to a rival or a deaf member): the coordinator
 	// of the header's view is well.
 	Heartbeat struct {
-		Class uint8
+		Class uint8   // of the view
 		Size  uint32  // members of the view
 		Seq   uint64  // counts this coordinator's heartbeats to the group; 0 in a unicast one
 		Hash  [8]byte // of the view
@@ -95,12 +95,12 @@ type (
 	ViewChange struct {
 		ID     ViewID
 		Base   ViewID
-		Class  uint8
+		Class  uint8 // this and the next two are those of the View
 		Number uint64
 		NextID uint32
 		Cause  ViewCause
-		Joined []Member // added to Base, or replacing the entry with the same key
-		Left   []Departure
+		Joined []Member    // added to Base, or replacing the entry with the same key
+		Left   []Departure // taken out of Base; in a full view, why members are gone
 	}
 	// ViewReq (any holder): "send me your view, I am behind".
 	ViewReq struct {
@@ -123,7 +123,7 @@ type (
 		Epoch Epoch
 		Age   time.Duration
 	}
-	// Probe (unicast): "are you (Subject, Inc)?".
+	// Probe (unicast): "are you (Subject, Inc)?". The answer repeats the nonce.
 	Probe struct {
 		Subject Key
 		Inc     uint64
@@ -147,9 +147,9 @@ type (
 	// To is set when it goes to a member of the sender's own group, which
 	// hands it on to the coordinator of that epoch.
 	MergeReq struct {
-		View   View // whole, or without Members when only the hash is repeated
-		Hash   [8]byte
-		MaxCtr uint64
+		View   View    // whole, or without Members when only the hash is repeated
+		Hash   [8]byte // of the View
+		MaxCtr uint64  // highest epoch counter the sender ever saw
 		To     Epoch
 	}
 	// MergeAck (unicast): a MergeReq arrived. Want asks for the whole view.
@@ -160,8 +160,8 @@ type (
 	// Redirect (unicast): "not me: ask the coordinator of this view".
 	Redirect struct {
 		View  ViewID
-		Class uint8
-		Addr  netip.AddrPort
+		Class uint8          // of the view
+		Addr  netip.AddrPort // that coordinator's endpoint
 	}
 	// Leave (coordinator): "I am going".
 	Leave struct {
@@ -175,7 +175,7 @@ type (
 	}
 	// JoinReject (unicast): a newer incarnation of the same peer is known.
 	JoinReject struct {
-		Known uint64
+		Known uint64 // the newer incarnation
 	}
 	// RetryAfter (unicast): a joiner that failed too often must wait.
 	RetryAfter struct {
@@ -186,8 +186,8 @@ type (
 	Foreign struct {
 		View  ViewID         // the other coordinator's
 		Addr  netip.AddrPort // its endpoint
-		Class uint8
-		Size  uint32
+		Class uint8          // of that view
+		Size  uint32         // its members
 	}
 	// Call (group): a member asks for an election although the coordinator
 	// may be well; all members of the header's view are candidates.

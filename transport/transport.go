@@ -84,7 +84,7 @@ const (
 )
 
 // Handler receives what a Transport has to say. Handle is called from several
-// goroutines. It may block: for a FrameEvent from a stream that holds back
+// goroutines. It may block: for a Frame from a stream that holds back
 // that one peer (its sender sees ErrFull in the end); for anything else it
 // delays other events, so a Handler should then rather drop.
 type Handler interface {
@@ -178,7 +178,7 @@ type Interface struct {
 }
 
 // Reporter is what a Transport may implement besides, to be asked about its
-// network. Stats may be called from any goroutine at any time after Open.
+// network. Both methods may be called from any goroutine at any time after Open.
 type Reporter interface {
 	Interfaces() []Interface
 	// Drops counts, by reason, the packets that were refused before they
