@@ -4,7 +4,9 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"fmt"
+	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"testing"
 	"time"
@@ -68,80 +70,131 @@ func fill(m *Memory, n, size int) {
 	m.Ready()
 }
 
+// memories runs a benchmark in memory that the process uses for the first time,
+// and in memory that it has used before, as one that has run for a while has.
+// It prepares that by a call of ready, with the number of bytes that it is
+// about to take. The collector is off meanwhile, so that the two differ in the
+// memory alone.
+func memories(b *testing.B, run func(b *testing.B, ready func(bytes int))) {
+	for _, name := range []string{"new", "warm"} {
+		b.Run(name, func(b *testing.B) {
+			defer debug.SetGCPercent(debug.SetGCPercent(-1))
+			run(b, func(bytes int) {
+				if name == "warm" {
+					touch(make([]byte, bytes))
+					runtime.GC()
+				} else {
+					debug.FreeOSMemory()
+				}
+				b.ResetTimer()
+			})
+		})
+	}
+}
+
+// touch writes to each page of b.
+func touch(b []byte) {
+	for i := 0; i < len(b); i += os.Getpagesize() {
+		b[i] = 1
+	}
+}
+
+// benchSize is more than what so many messages of 100 bytes take.
+func benchSize(messages int) int { return 128*messages + 16<<20 }
+
+// BenchmarkFirstTouch is what the system takes to give the process a page that
+// it does not have yet.
+func BenchmarkFirstTouch(b *testing.B) {
+	const most = 256 << 20
+	page := os.Getpagesize()
+	b.SetBytes(int64(page))
+	for n := b.N; n > 0; n -= most / page {
+		b.StopTimer()
+		debug.FreeOSMemory()
+		fresh := make([]byte, min(n, most/page)*page)
+		b.StartTimer()
+		touch(fresh)
+	}
+}
+
 // BenchmarkAppend is one message of 100 bytes, its share of signature and hash
 // included.
 func BenchmarkAppend(b *testing.B) {
-	m := benchLog(b, 0)
-	data := make([]byte, 100)
-	b.ReportAllocs()
-	b.SetBytes(100)
-	for b.Loop() {
-		m.Append(benchNow, data)
-	}
+	memories(b, func(b *testing.B, ready func(int)) {
+		m := benchLog(b, 0)
+		data := make([]byte, 100)
+		b.ReportAllocs()
+		b.SetBytes(100)
+		ready(benchSize(b.N))
+		for range b.N {
+			m.Append(benchNow, data)
+		}
+		m.Flush(benchNow)
+	})
 }
 
 // BenchmarkReceive is one message of 100 bytes in full blocks, received live in
 // order, verified and delivered.
 func BenchmarkReceive(b *testing.B) {
-	from := benchLog(b, 0)
-	to := benchLog(b, 1)
-	fill(from, b.N, 100)
-	b.ReportAllocs()
-	b.SetBytes(100)
-	b.ResetTimer()
-	var frames [][]byte
-	size := 0
-	for i := range from.blocks.n {
-		raw := from.raw(i)
-		if size += len(raw); size > sendBytes && frames != nil {
-			to.Step(benchNow, from.self, &Blocks{Frames: frames})
-			frames, size = frames[:0], len(raw)
+	memories(b, func(b *testing.B, ready func(int)) {
+		from := benchLog(b, 0)
+		to := benchLog(b, 1)
+		fill(from, b.N, 100)
+		b.ReportAllocs()
+		b.SetBytes(100)
+		ready(benchSize(b.N))
+		var frames [][]byte
+		size := 0
+		for i := range from.blocks.n {
+			raw := from.raw(i)
+			if size += len(raw); size > sendBytes && frames != nil {
+				to.Step(benchNow, from.self, &Blocks{Frames: frames})
+				frames, size = frames[:0], len(raw)
+			}
+			frames = append(frames, raw)
 		}
-		frames = append(frames, raw)
-	}
-	to.Step(benchNow, from.self, &Blocks{Frames: frames})
-	if to.Len() != uint64(b.N) {
-		b.Fatal(to.Len(), to.Stats())
-	}
+		to.Step(benchNow, from.self, &Blocks{Frames: frames})
+		if to.Len() != uint64(b.N) {
+			b.Fatal(to.Len(), to.Stats())
+		}
+	})
 }
 
 // BenchmarkFloor is what no log can do without for a message of 100 bytes in
-// full blocks: its share of a copy to memory that was not used before, of the
-// hash, and of the signature, or of its verification.
+// full blocks: its share of a copy to where it is kept, of the hash, and of the
+// signature, or of its verification.
 func BenchmarkFloor(b *testing.B) {
 	data := make([]byte, flushBytes)
 	const messages = flushBytes / 101
 	key := testKey(0)
 	pub := key.Public().(ed25519.PublicKey)
-	var held [][]byte
-	var room []byte
-	keep := func() []byte {
-		if len(room) < len(data) {
-			room = make([]byte, chunkSize)
-			held = append(held, room)
-		}
-		to := room[:len(data)]
-		room = room[copy(to, data):]
-		return to
-	}
 	sum := sha256.Sum256(data)
 	sig := ed25519.Sign(key, sum[:])
-	b.Run("append", func(b *testing.B) {
-		held, room = nil, nil
-		for i := 0; i < b.N; i += messages {
-			sum := sha256.Sum256(keep())
-			ed25519.Sign(key, sum[:])
+	floor := func(each func(b *testing.B, block int, sum Hash)) func(*testing.B) {
+		return func(b *testing.B) {
+			memories(b, func(b *testing.B, ready func(int)) {
+				var held [][]byte
+				var room []byte
+				ready(benchSize(b.N))
+				for i := 0; i < b.N; i += messages {
+					if len(room) < len(data) {
+						room = make([]byte, chunkSize)
+						held = append(held, room)
+					}
+					to := room[:len(data)]
+					room = room[copy(to, data):]
+					each(b, i/messages, sha256.Sum256(to))
+				}
+				runtime.KeepAlive(held)
+			})
 		}
-	})
-	b.Run("receive", func(b *testing.B) { // two blocks share a verification
-		held, room = nil, nil
-		for i := 0; i < b.N; i += messages {
-			sha256.Sum256(keep())
-			if i/messages%2 == 0 && !ed25519.Verify(pub, sum[:], sig) {
-				b.Fatal("signature")
-			}
+	}
+	b.Run("append", floor(func(_ *testing.B, _ int, sum Hash) { ed25519.Sign(key, sum[:]) }))
+	b.Run("receive", floor(func(b *testing.B, block int, _ Hash) {
+		if block%2 == 0 && !ed25519.Verify(pub, sum[:], sig) { // two blocks share a verification
+			b.Fatal("signature")
 		}
-	})
+	}))
 }
 
 // BenchmarkSync is the whole of taking over 100,000 messages of 100 bytes, by
