@@ -961,6 +961,11 @@ func TestNobodyOpensAnEpochBeyondTheLastCounter(t *testing.T) {
 	require.ErrorIs(t, winner.step(Won{Base: v.ID}).Err, ErrExhausted)
 	require.Equal(t, v, winner.m.View())
 
+	host, v := leader(t, 2)
+	host.m.max = maxCtr - 1
+	require.ErrorIs(t, host.receive(3, 1, ViewID{}, Join{Addr: addrOf(3)}).Err, ErrExhausted)
+	require.Equal(t, v, host.m.View())
+
 	yes, v := follower(t, 3)
 	yes.m.max = maxCtr - 2
 	yes.pass(time.Minute)
