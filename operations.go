@@ -111,7 +111,8 @@
 //	           are not used twice. What it alone had written since is lost
 //	two of it  never run two nodes with copies of one directory: to the others they are one peer, and
 //	           the later is taken for a restart of the earlier
-//	no disk    WarningEvent "store", once; the node goes on in memory
+//	disk full  the node ends with a *StoreError; with WithMemoryFallback it goes on in memory, after a
+//	           WarningEvent "store", once
 //	damage     the error of New wraps boltstore.ErrCorrupt, and the file is left as it is: see
 //	           boltstore.Options.Repair, or start with an empty directory, as another peer
 //
