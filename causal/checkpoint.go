@@ -138,9 +138,9 @@ func (m *Memory) between(height uint64) (n uint64) {
 func (m *Memory) vote(b base) {
 	m.cp.own = b
 	for m.me.tip == 0 || m.others() > MaxDeps {
-		m.write(m.now, nil, 0)
+		m.write(m.now, 0)
 	}
-	m.writeAs(m.now, body{kind: kindCheckpoint, upto: b.height, commit: b.commit}, nil)
+	m.writeAs(m.now, body{kind: kindCheckpoint, upto: b.height, commit: b.commit})
 	m.conclude()
 }
 

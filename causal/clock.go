@@ -89,7 +89,7 @@ func (m *Memory) merge() {
 		return // not idle; settle sets another time
 	}
 	for m.others() > 0 {
-		m.write(m.now, nil, 0)
+		m.write(m.now, 0)
 	}
 }
 

@@ -244,6 +244,12 @@ func (m *Memory) Append(now time.Time, data ...[]byte) (MessageID, error) {
 			m.flush(now)
 		}
 		if m.openCount == 0 {
+			if len(d) >= m.full { // it has a block of its own, and is copied into that only
+				m.draw(now)
+				m.me.next++
+				m.write(now, 1, binary.AppendUvarint(nil, uint64(len(d))), d)
+				continue
+			}
 			m.openUntil = now.Add(flushDelay)
 		}
 		m.open = binary.AppendUvarint(m.open, uint64(len(d)))
@@ -272,16 +278,17 @@ func (m *Memory) Flush(now time.Time) error {
 
 // flush makes the open messages a block.
 func (m *Memory) flush(now time.Time) {
-	// More heads than one block can follow are drawn together first, none is
-	// left out: that would lose what they happened before.
-	for m.others() > MaxDeps {
-		m.write(now, nil, 0)
-	}
+	m.draw(now)
 	payload, count := m.open, m.openCount
 	m.open, m.openCount, m.openUntil = m.open[:0], 0, time.Time{}
-	m.write(now, payload, count)
-	if cap(m.open) > 4*flushBytes {
-		m.open = nil // a large message was here
+	m.write(now, count, payload)
+}
+
+// draw draws heads together if there are more than one block can follow. None
+// is left out: that would lose what they happened before.
+func (m *Memory) draw(now time.Time) {
+	for m.others() > MaxDeps {
+		m.write(now, 0)
 	}
 }
 
@@ -294,15 +301,15 @@ func (m *Memory) others() int {
 	return n
 }
 
-// write signs a block and delivers it. It follows the own last block and the
-// heads, the highest first if they are too many, so that its height exceeds
-// all there is.
-func (m *Memory) write(now time.Time, payload []byte, count uint32) {
-	m.writeAs(now, body{kind: kindMessages, count: count}, payload)
+// write signs a block and delivers it; the payload is given in parts. It follows
+// the own last block and the heads, the highest first if they are too many, so
+// that its height exceeds all there is.
+func (m *Memory) write(now time.Time, count uint32, payload ...[]byte) {
+	m.writeAs(now, body{kind: kindMessages, count: count}, payload...)
 }
 
 // writeAs is write for a block of the given kind.
-func (m *Memory) writeAs(now time.Time, as body, payload []byte) {
+func (m *Memory) writeAs(now time.Time, as body, payload ...[]byte) {
 	x, count := &m.woke.body, as.count
 	as.deps = x.deps[:0]
 	*x = as
@@ -352,13 +359,19 @@ func (m *Memory) writeAs(now time.Time, as body, payload []byte) {
 	m.scratch = head
 	f := &m.woke
 	var at place
-	f.raw, at = m.arena.reserve(frameHead + len(head) + len(payload))
+	size := 0
+	for _, p := range payload {
+		size += len(p)
+	}
+	f.raw, at = m.arena.reserve(frameHead + len(head) + size)
 	f.raw[0] = formWhole
 	binary.BigEndian.PutUint16(f.raw[frameHead-2:], uint16(len(head)))
 	end := frameHead + copy(f.raw[frameHead:], head)
-	copy(f.raw[end:], payload)
 	f.payload = f.raw[end:]
-	f.hash = m.hash.block(sha256.Sum256(payload), head)
+	for _, p := range payload {
+		end += copy(f.raw[end:], p)
+	}
+	f.hash = m.hash.block(sha256.Sum256(f.payload), head)
 	copy(f.raw[1:], ed25519.Sign(m.cfg.Key, signed(f.hash)))
 
 	i := m.insert(f, at, flagOwn)

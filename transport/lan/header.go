@@ -139,11 +139,25 @@ const lengthSize = 4
 // frame full of blocks has it.
 const eager = 264 << 10
 
-// buffers is memory for frames of at least a part of that length, which comes
-// back if the handler gives it back.
-var buffers = sync.Pool{New: func() any { return new([eager]byte) }}
+// buffers is memory for larger frames, of each of these sizes, and of frames of at
+// least an eighth of the first. It comes back if the handler gives it back.
+var buffers = [...]pool{{size: eager}, {size: 4 * eager}, {size: maxFrame}}
 
 const pooled = eager / 8
+
+// pool is memory of one size, to be used again.
+type pool struct {
+	size int
+	free sync.Pool // of *[]byte
+}
+
+func (p *pool) get() *[]byte {
+	if b, ok := p.free.Get().(*[]byte); ok {
+		return b
+	}
+	b := make([]byte, p.size)
+	return &b
+}
 
 // readFrame reads one frame of a stream; free is for Event.Free. It returns
 // errMalformed for a length over the limit, and io.EOF only between frames.
@@ -151,29 +165,44 @@ func readFrame(r io.Reader, length *[lengthSize]byte) (frame []byte, free func()
 	if _, err := io.ReadFull(r, length[:]); err != nil {
 		return nil, nil, err
 	}
-	size := binary.BigEndian.Uint32(length[:])
-	switch {
-	case size > maxFrame:
+	size := int(binary.BigEndian.Uint32(length[:]))
+	if size > maxFrame {
 		return nil, nil, errMalformed
-	case size >= pooled && size <= eager:
-		b := buffers.Get().(*[eager]byte)
-		frame, free = b[:size:size], func() { buffers.Put(b) }
-	default:
-		frame = make([]byte, min(size, eager))
 	}
-	for read := 0; ; {
-		n, err := io.ReadFull(r, frame[read:])
-		if err == io.EOF && len(frame) > read {
-			err = io.ErrUnexpectedEOF
+	if size < pooled {
+		frame = make([]byte, size)
+		if _, err := io.ReadFull(r, frame); err != nil {
+			return nil, nil, broken(err)
 		}
+		return frame, nil, nil
+	}
+	// More memory is taken only when what there is has been filled.
+	read := 0
+	var all *[]byte
+	for i := range buffers {
+		p := &buffers[i]
+		b := p.get()
+		if all != nil {
+			copy(*b, *all)
+			buffers[i-1].free.Put(all)
+		}
+		all = b
+		n, err := io.ReadFull(r, (*b)[read:min(size, p.size)])
 		if err != nil {
-			return nil, nil, err
+			p.free.Put(b)
+			return nil, nil, broken(err)
 		}
-		if read += n; read == int(size) {
-			return frame, free, nil
+		if read += n; read == size {
+			return (*b)[:size:size], func() { p.free.Put(b) }, nil
 		}
-		more := make([]byte, min(int(size), 4*read))
-		copy(more, frame)
-		frame = more
 	}
+	panic("lan: no frame is larger than the last buffer")
+}
+
+// broken is the error of a frame that has ended before its length.
+func broken(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
 }
