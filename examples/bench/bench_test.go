@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -44,6 +45,8 @@ func TestModes(t *testing.T) {
 	for args, figure := range map[string]func(result) float64{
 		"-mode throughput -senders 2 -messages 2000":       func(r result) float64 { return r.PerSecond },
 		"-mode throughput -messages 2000 -raw":             func(r result) float64 { return r.PerSecond },
+		"-mode throughput -messages 2000 -raw -keep":       func(r result) float64 { return r.PerSecond },
+		"-mode throughput -messages 2000 -size 16":         func(r result) float64 { return r.PerSecond },
 		"-mode throughput -messages 2000 -election ring":   func(r result) float64 { return r.CPUPerDelivery },
 		"-mode throughput -messages 2000 -data":            func(r result) float64 { return r.PerSecond },
 		"-mode throughput -messages 2000 -sealed":          func(r result) float64 { return r.PerSecond },
@@ -78,10 +81,31 @@ func TestSweepAndPlot(t *testing.T) {
 	require.Equal(t, 2, strings.Count(string(svg), "<polyline"))
 }
 
+// Figures that differ much are drawn by their powers of ten.
+func TestPlotOfPowers(t *testing.T) {
+	draw := func(figures ...float64) string {
+		var all [][]result
+		for _, f := range figures {
+			all = append(all, []result{{PerSecond: f}})
+		}
+		return string(plot(all))
+	}
+	marks := func(svg string) (all []string) {
+		for _, m := range regexp.MustCompile(`y="([0-9.]+)" text-anchor="end">([^<]*)<`).FindAllStringSubmatch(svg, -1) {
+			all = append(all, m[2]+" at "+m[1])
+		}
+		return all
+	}
+	require.Equal(t, []string{"0 at 274.0", "10 at 214.0", "20 at 154.0", "30 at 94.0", "40 at 34.0"}, marks(draw(10, 40)))
+	powers := draw(100, 1_000, 1_000_000)
+	require.Equal(t, []string{"100 at 274.0", "1 k at 214.0", "10 k at 154.0", "100 k at 94.0", "1 M at 34.0"}, marks(powers))
+	require.Contains(t, powers, `points="110.0,270.0 355.0,210.0 600.0,30.0"`)
+}
+
 // What comes twice, late or not at all is no result.
 func TestTally(t *testing.T) {
 	h := func(sender byte, n uint64, after byte, afterN uint64) head {
-		return head{sender: sender, n: n, after: after, afterN: afterN}
+		return head{sender: sender, n: n, after: after, afterN: afterN, sent: 1_800_000_000_000_000}
 	}
 	for name, c := range map[string]struct {
 		given []head
@@ -117,8 +141,8 @@ func TestTally(t *testing.T) {
 
 func TestWrongFlags(t *testing.T) {
 	for _, args := range []string{
-		"-mode speed", "-nodes 1", "-senders 5", "-size 1", "-messages 0", "-rate 0", "-election vote", "-fault luck",
-		"-loss 1", "-raw -mode heal", "-raw -compare", "more", "-sweep nodes", "-sweep nodes=1,2", "-nosuch",
+		"-mode speed", "-nodes 1", "-senders 5", "-size 15", "-messages 0", "-rate 0", "-election vote", "-fault luck",
+		"-loss 1", "-raw -mode heal", "-raw -compare", "-keep", "more", "-sweep nodes", "-sweep nodes=1,2", "-nosuch",
 	} {
 		var out, errs strings.Builder
 		require.Equal(t, 2, run(t.Context(), strings.Fields(args), &out, &errs), args)

@@ -203,7 +203,7 @@ func (p *process) send(ctx context.Context, c command) error {
 			}
 			due := begun.Add(time.Duration(float64(i) / c.Rate * float64(time.Second)))
 			time.Sleep(time.Until(due))
-			h.sent = time.Now().UnixNano()
+			h.sent = time.Now().UnixMicro()
 		}
 		h.put(data)
 		if err := p.node.send(ctx, data); err != nil {
@@ -224,7 +224,7 @@ func (p *process) took(data []byte) error {
 	}
 	if h.sent != 0 && int(h.sender) != p.set.Index {
 		p.latencies.Lock()
-		p.latencies.list = append(p.latencies.list, (time.Now().UnixNano()-h.sent)/1000)
+		p.latencies.list = append(p.latencies.list, time.Now().UnixMicro()-h.sent)
 		p.latencies.Unlock()
 	}
 	if p.tally.total.Load() == p.target.Load() {
@@ -278,6 +278,7 @@ type rawNode struct {
 	mu    sync.Mutex // guards the tally: each connection has a reader
 	conns []net.Conn
 	buf   []byte
+	kept  [][]byte // with -keep: all messages
 	fail  error
 }
 
@@ -349,11 +350,28 @@ func (r *rawNode) take(data []byte) {
 	if err == nil {
 		err = r.p.took(data)
 	}
+	if r.p.set.Keep {
+		r.keep(data)
+	}
 	if err != nil && r.fail == nil {
 		r.fail = err
 		r.p.say(report{Ev: "failed", Err: err.Error()})
 	}
 }
+
+// keep copies a message to memory that was not used before.
+func (r *rawNode) keep(data []byte) {
+	last := len(r.kept) - 1
+	if last < 0 || cap(r.kept[last])-len(r.kept[last]) < len(data) {
+		chunk := make([]byte, max(keepChunk, len(data)))
+		hugePages(chunk) // a history does so, too
+		r.kept = append(r.kept, chunk[:0])
+		last++
+	}
+	r.kept[last] = append(r.kept[last], data...)
+}
+
+const keepChunk = 4 << 20
 
 func (r *rawNode) read(c net.Conn) {
 	in := bufio.NewReaderSize(c, rawWrite)

@@ -8,6 +8,7 @@
 //	go run ./examples/bench -senders 4 -size 1000
 //	go run ./examples/bench -raw                     the same bytes over plain TCP: the limit
 //	go run ./examples/bench -compare -runs 5         both in turn
+//	go run ./examples/bench -compare -keep           the same, and plain TCP keeps the messages, too
 //	go run ./examples/bench -mode latency -rate 200
 //	go run ./examples/bench -mode failover -fault kill|stop|cut
 //	go run ./examples/bench -mode join|catchup|heal|idle|loss
@@ -43,6 +44,7 @@ type settings struct {
 	Rate     float64       `json:"rate"`
 	Duration time.Duration `json:"duration"`
 	Raw      bool          `json:"raw"`
+	Keep     bool          `json:"keep,omitempty"`
 	Sealed   bool          `json:"sealed"`
 	Data     bool          `json:"data"`
 	Election string        `json:"election"`
@@ -147,6 +149,7 @@ func (s settings) beside() []settings {
 	}
 	raw := s
 	raw.Raw = true
+	s.Keep = false
 	return []settings{raw, s}
 }
 
@@ -171,6 +174,7 @@ func parse(args []string, out io.Writer) (settings, error) {
 	fs.Float64Var(&s.Rate, "rate", 200, "messages a second in all, in the modes that wait between them")
 	fs.DurationVar(&s.Duration, "duration", 5*time.Second, "how long the modes with a rate go on")
 	fs.BoolVar(&s.Raw, "raw", false, "plain TCP instead of a group: the same bytes, length-prefixed, 64 KiB a write")
+	fs.BoolVar(&s.Keep, "keep", false, "plain TCP keeps all messages in memory: a limit for what has a history")
 	fs.BoolVar(&s.compare, "compare", false, "runs of a group and of plain TCP in turn")
 	fs.BoolVar(&s.Sealed, "sealed", false, "encrypt with a passphrase")
 	fs.BoolVar(&s.Data, "data", false, "keep the history on disk, in a temporary directory")
@@ -210,8 +214,8 @@ func (s settings) validate(rest []string) error {
 		return fmt.Errorf("-senders %d: want 1 to the number of nodes, %d at most", s.Senders, maxSenders)
 	case s.Size < headSize || s.Size > 1<<20:
 		return fmt.Errorf("-size %d: want %d to %d", s.Size, headSize, 1<<20)
-	case s.Messages < s.Senders:
-		return fmt.Errorf("-messages %d: fewer than one a sender", s.Messages)
+	case s.Messages < s.Senders || s.Messages > maxMessages:
+		return fmt.Errorf("-messages %d: want one a sender to %d", s.Messages, maxMessages)
 	case s.Warm < 0 || s.Warm > 1<<14:
 		return fmt.Errorf("-warm %d: want 0 to %d", s.Warm, 1<<14)
 	case s.Rate <= 0 || s.Duration <= 0 || s.runs < 1 || s.timeout <= 0:
@@ -226,6 +230,8 @@ func (s settings) validate(rest []string) error {
 		return fmt.Errorf("plain TCP has no -mode %s", s.Mode)
 	case s.Raw && s.compare:
 		return errors.New("-raw and -compare exclude each other")
+	case s.Keep && !s.Raw && !s.compare:
+		return errors.New("-keep is for plain TCP: see -raw and -compare")
 	}
 	return nil
 }

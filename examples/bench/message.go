@@ -7,42 +7,42 @@ import (
 	"sync/atomic"
 )
 
-// A message begins with who sent it, its number among the sender's, from 1,
-// one message that the sender had read before, and when it was sent; the rest
+// A message begins with who sent it, one message that the sender had read
+// before, when it was sent, and its number among the sender's, from 1; the rest
 // is padding.
 //
-//	offset  length  field
-//	0       1       sender
-//	1       1       sender of the message it depends on
-//	8       8       number
-//	2       6       number of the message it depends on; 0 for none
-//	16      8       time of sending, in Unix nanoseconds
+//	bits     field
+//	0–5      sender
+//	6–11     sender of the message it depends on
+//	12–63    time of sending, in Unix microseconds
+//	64–95    number
+//	96–127   number of the message it depends on; 0 for none
 const (
-	headSize   = 24
-	maxSenders = 64
+	headSize    = 16
+	maxSenders  = 64
+	maxMessages = 1_000_000_000
 )
 
 type head struct {
 	sender, after byte
 	n, afterN     uint64
-	sent          int64
+	sent          int64 // Unix microseconds
 }
 
 func (h head) put(b []byte) {
-	binary.BigEndian.PutUint64(b, h.afterN)
-	b[0], b[1] = h.sender, h.after
-	binary.BigEndian.PutUint64(b[8:], h.n)
-	binary.BigEndian.PutUint64(b[16:], uint64(h.sent))
+	binary.BigEndian.PutUint64(b, uint64(h.sender)<<58|uint64(h.after)<<52|uint64(h.sent))
+	binary.BigEndian.PutUint32(b[8:], uint32(h.n))
+	binary.BigEndian.PutUint32(b[12:], uint32(h.afterN))
 }
 
 func parseHead(b []byte) (head, error) {
-	if len(b) < headSize || b[0] >= maxSenders || b[1] >= maxSenders {
+	if len(b) < headSize {
 		return head{}, errors.New("not a message of this program")
 	}
+	first := binary.BigEndian.Uint64(b)
 	return head{
-		sender: b[0], after: b[1],
-		afterN: binary.BigEndian.Uint64(b) & (1<<48 - 1),
-		n:      binary.BigEndian.Uint64(b[8:]), sent: int64(binary.BigEndian.Uint64(b[16:])),
+		sender: byte(first >> 58), after: byte(first >> 52 & 63), sent: int64(first & (1<<52 - 1)),
+		n: uint64(binary.BigEndian.Uint32(b[8:])), afterN: uint64(binary.BigEndian.Uint32(b[12:])),
 	}, nil
 }
 

@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"fmt"
 	"html"
+	"math"
+	"strconv"
 	"strings"
 )
 
 // plot draws, as SVG, the main figure of the swept runs: the median as a line,
 // minimum and maximum as bars. The values stand at equal distances, since as a
-// rule each is a multiple of the one before.
+// rule each is a multiple of the one before; where the figures differ much, their
+// axis is logarithmic, with a line for each power of ten.
 func plot(results [][]result) []byte {
 	const width, height, left, bottom, top = 640, 320, 90, 50, 30
 	var b bytes.Buffer
@@ -17,23 +20,42 @@ func plot(results [][]result) []byte {
 	fmt.Fprintf(&b, `<rect width="%d" height="%d" fill="white"/>`+"\n", width, height)
 	colors := map[bool]string{true: "#888888", false: "#0b6bcb"}
 	var f figure
-	most := 0.0
+	least, most := math.Inf(1), 0.0
 	lines := map[bool][][]result{}
 	for _, runs := range results {
 		f = principal(figures(runs[0]))
-		_, _, hi := spread(runs, f)
-		most = max(most, hi)
+		lo, _, hi := spread(runs, f)
+		least, most = min(least, lo), max(most, hi)
 		lines[runs[0].Raw] = append(lines[runs[0].Raw], runs)
 	}
-	y := func(v float64) float64 { return height - bottom - v/most*(height-bottom-top) }
-	for i := range 5 {
-		v := most * float64(i) / 4
+	var marks []float64
+	share := func(v float64) float64 { return v / most }
+	if least > 0 && most > 20*least {
+		from, to := math.Floor(math.Log10(least)), math.Ceil(math.Log10(most))
+		share = func(v float64) float64 { return (math.Log10(v) - from) / (to - from) }
+		for e := from; e <= to; e++ {
+			marks = append(marks, math.Pow(10, e))
+		}
+	} else {
+		for i := range 5 {
+			marks = append(marks, most*float64(i)/4)
+		}
+	}
+	y := func(v float64) float64 { return height - bottom - share(v)*(height-bottom-top) }
+	for _, v := range marks {
 		fmt.Fprintf(&b, `<path d="M%d %.1fH%d" stroke="#dddddd"/><text x="%d" y="%.1f" text-anchor="end">%s</text>`+"\n",
-			left, y(v), width-20, left-8, y(v)+4, number(v))
+			left, y(v), width-20, left-8, y(v)+4, mark(v))
 	}
 	fmt.Fprintf(&b, `<text x="%d" y="18">%s, %s</text>`+"\n", left, html.EscapeString(f.name), html.EscapeString(f.unit))
 	for _, raw := range []bool{true, false} {
 		runs := lines[raw]
+		if len(lines) > 1 {
+			name, at := "a group", width-90
+			if raw {
+				name, at = "plain TCP", width-170
+			}
+			fmt.Fprintf(&b, `<text x="%d" y="18" fill="%s">%s</text>`+"\n", at, colors[raw], name)
+		}
 		step := float64(width-left-60) / float64(max(1, len(runs)-1))
 		var points []string
 		for i, r := range runs {
@@ -47,6 +69,17 @@ func plot(results [][]result) []byte {
 	}
 	fmt.Fprintln(&b, "</svg>")
 	return b.Bytes()
+}
+
+// mark is a figure at the axis.
+func mark(v float64) string {
+	switch {
+	case v >= 1e6:
+		return strconv.FormatFloat(v/1e6, 'g', 3, 64) + " M"
+	case v >= 1e3:
+		return strconv.FormatFloat(v/1e3, 'g', 3, 64) + " k"
+	}
+	return strconv.FormatFloat(v, 'g', 3, 64)
 }
 
 // principal is the figure that a mode is about.
