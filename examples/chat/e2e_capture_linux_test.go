@@ -74,9 +74,7 @@ func whisper(t *testing.T, flags ...string) (net *lab.Net, g *group, c *lab.Capt
 	}
 	c = net.Capture()
 	g = onNet(t, append(flags, "-nick", quietNick, "-room", quietRoom)...)
-	for i := 1; i <= 3; i++ {
-		g.join(net.Host(i))
-	}
+	g.joinAll(net, 3)
 	waitMembers(t, g.nodes)
 	for i, n := range g.nodes {
 		for _, text := range []string{quietText, strings.Repeat(longText, 1000)} { // the second by a stream

@@ -142,9 +142,7 @@ func TestThreeWaySplit(t *testing.T) {
 	t.Parallel()
 	net := lab.NewNet(t, 6)
 	g := onNet(t)
-	for i := 1; i <= 6; i++ {
-		g.join(net.Host(i))
-	}
+	g.joinAll(net, 6)
 	waitMembers(t, g.nodes)
 	net.Split([]int{1, 2}, []int{3, 4}, []int{5, 6})
 	for i := 0; i < 6; i += 2 {

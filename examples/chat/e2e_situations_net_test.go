@@ -246,9 +246,7 @@ func TestSituationBothFamilies(t *testing.T) {
 	onlyIPv6(net.Host(2))
 	net.Host(3).Run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
 	g := onNet(t)
-	for i := 1; i <= 3; i++ {
-		g.join(net.Host(i))
-	}
+	g.joinAll(net, 3)
 	require.Equal(t, 1, waitMembers(t, g.nodes).Coord)
 	g.say(g.nodes, 5)
 	for _, n := range g.nodes {

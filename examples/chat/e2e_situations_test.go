@@ -285,9 +285,7 @@ func TestSituationMuteNewcomer(t *testing.T) {
 	net := lab.NewNet(t, 3)
 	net.Mute(3)
 	g := onNet(t)
-	for i := 1; i <= 3; i++ {
-		g.join(net.Host(i))
-	}
+	g.joinAll(net, 3)
 	g.whole(g.nodes)
 }
 
@@ -305,9 +303,7 @@ func TestSituationTwoInterfaces(t *testing.T) {
 		host.Run("ip", "link", "set", "docker0", "up")
 	}
 	g := onNet(t)
-	for i := 1; i <= 3; i++ {
-		g.join(net.Host(i))
-	}
+	g.joinAll(net, 3)
 	g.whole(g.nodes)
 	for _, n := range g.nodes {
 		_, by := n.drops()
@@ -332,9 +328,7 @@ func TestSituationInterfaceGone(t *testing.T) {
 	t.Parallel()
 	net := lab.NewNet(t, 3)
 	g := onNet(t)
-	for i := 1; i <= 3; i++ {
-		g.join(net.Host(i))
-	}
+	g.joinAll(net, 3)
 	waitMembers(t, g.nodes)
 	host, gone, rest := net.Host(3), g.nodes[2], g.nodes[:2]
 	host.Run("ip", "link", "set", "eth0", "down")

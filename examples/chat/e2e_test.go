@@ -143,6 +143,15 @@ func (g *group) start(host *lab.Host) *node {
 	return n
 }
 
+// joinAll starts a process on each of the hosts from 1 to n, the next when the
+// last one is a member.
+func (g *group) joinAll(net *lab.Net, n int) {
+	g.t.Helper()
+	for i := 1; i <= n; i++ {
+		g.join(net.Host(i))
+	}
+}
+
 // join starts one more process and waits until it is a member.
 func (g *group) join(host *lab.Host) *node {
 	g.t.Helper()
@@ -470,9 +479,7 @@ func TestSplitAndHeal(t *testing.T) {
 	t.Parallel()
 	net := lab.NewNet(t, 6)
 	g := onNet(t)
-	for i := 1; i <= 6; i++ {
-		g.join(net.Host(i))
-	}
+	g.joinAll(net, 6)
 	waitMembers(t, g.nodes)
 	g.say(g.nodes, 10)
 	g.converge(g.nodes, nil)
@@ -551,9 +558,7 @@ func TestClassicTiming(t *testing.T) {
 	t.Parallel()
 	net := lab.NewNet(t, 3)
 	g := onNet(t, "-heartbeat", "5s", "-timeout", "10s")
-	for i := 1; i <= 3; i++ {
-		g.join(net.Host(i))
-	}
+	g.joinAll(net, 3)
 	v := waitMembers(t, g.nodes)
 	require.Equal(t, 1, v.Coord)
 	from := marks(g.nodes)

@@ -47,6 +47,17 @@ type command struct {
 	Clear     *bool           `json:"clear"`
 }
 
+// messageID is the message that a command is about.
+func (c *command) messageID(what string) (id p2pchat.MessageID, err error) {
+	if c.M == nil {
+		return id, badArg("%s needs m", what)
+	}
+	if id, err = p2pchat.ParseMessageID(*c.M); err != nil {
+		return id, badArg("m: %v", err)
+	}
+	return id, nil
+}
+
 // op is a command's arguments, besides op and ref, and what it does. An
 // operation without a reply of its own returns errNoReply.
 type op struct {
@@ -361,12 +372,9 @@ func (m *machine) search(c *command) (any, error) {
 
 // why tells how a message came to be where it is in the history.
 func (m *machine) why(c *command) (any, error) {
-	if c.M == nil {
-		return nil, badArg("why needs m")
-	}
-	id, err := p2pchat.ParseMessageID(*c.M)
+	id, err := c.messageID("why")
 	if err != nil {
-		return nil, badArg("m: %v", err)
+		return nil, err
 	}
 	w, ok := m.node.Why(id)
 	if !ok {

@@ -131,12 +131,9 @@ func (m *machine) waitConverged(c *command) (condition, error) {
 }
 
 func (m *machine) waitStable(c *command) (condition, error) {
-	if c.M == nil {
-		return nil, badArg("wait for stable needs m")
-	}
-	id, err := p2pchat.ParseMessageID(*c.M)
+	id, err := c.messageID("wait for stable")
 	if err != nil {
-		return nil, badArg("m: %v", err)
+		return nil, err
 	}
 	return func(ctx context.Context) (any, error) {
 		if err := m.node.WaitStable(ctx, id); err != nil {
