@@ -10,14 +10,15 @@ import (
 
 // Errors of a Node.
 var (
-	// ErrClosed is returned by every method of a Node that has left or was
-	// closed. It is net.ErrClosed.
+	// ErrClosed is returned by the methods of a Node that has left, was closed
+	// or ended by itself; see Node.Err. It is net.ErrClosed.
 	ErrClosed = net.ErrClosed
-	// ErrNotJoined is returned by methods that need a member of a group.
+	// ErrNotJoined is returned by Send, SendTo, SetNick and Elect before the node
+	// is a member of a group.
 	ErrNotJoined = errors.New("p2pchat: not a member of a group yet")
 	// ErrSelf is returned by SendTo for a message to this node itself.
 	ErrSelf = errors.New("p2pchat: a direct message to oneself")
-	// ErrJoined is returned by Join when it is called twice.
+	// ErrJoined is what Join fails with when it is called twice.
 	ErrJoined = errors.New("p2pchat: Join was called before")
 )
 
@@ -74,9 +75,9 @@ func (e *NameError) Error() string {
 }
 
 // JoinError says why Join failed; Err is a context's error, a
-// *transport.NetworkError, or what the group answered: an *AuthError or a
-// *VersionError if that refused this node three times and no other welcomed it.
-// Such an answer is not proven: whoever forges it can keep a node from founding
+// *transport.NetworkError, ErrJoined, ErrClosed, why the node ended meanwhile (see
+// Node.Err), or what the group answered: an *AuthError or a *VersionError if that
+// refused this node three times and no other welcomed it. Such an answer is not proven: whoever forges it can keep a node from founding
 // a group, and no node out of a group that is there.
 type JoinError struct{ Err error }
 

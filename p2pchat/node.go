@@ -141,8 +141,8 @@ func peerID(pub ed25519.PublicKey) PeerID {
 
 // Join finds the group or, if nobody answers, founds it. It returns nil when
 // this node is a member and has taken over the history that was there. Any
-// error is a *JoinError, and the node is closed then; if ctx ends first, it
-// wraps ctx's error.
+// error is a *JoinError; if ctx ends first, it wraps ctx's error. The node is
+// closed then, unless it is that Join was called before.
 func (n *Node) Join(ctx context.Context) error {
 	if err := n.start(); err != nil {
 		if err != ErrJoined && err != ErrClosed {
@@ -220,8 +220,8 @@ const seldom = time.Millisecond
 // given to them at once when there is little to say, and in batches when there
 // is much.
 //
-// The errors are ErrNotJoined, ErrClosed, *TooLargeError and *NameError. data
-// is copied.
+// The errors are ctx's, before anything is done, ErrNotJoined, ErrClosed,
+// *TooLargeError and *NameError. data is copied.
 func (n *Node) Send(ctx context.Context, room string, data []byte) (MessageID, error) {
 	if err := ctx.Err(); err != nil {
 		return MessageID{}, err
@@ -270,7 +270,7 @@ func (n *Node) usable() error {
 }
 
 // SetNick changes the own nick, for the members' lists and for messages sent
-// from now on. The error is a *NameError, ErrNotJoined or ErrClosed.
+// from now on. The error is ctx's, a *NameError, ErrNotJoined or ErrClosed.
 func (n *Node) SetNick(ctx context.Context, nick string) error {
 	if err := checkNick(nick); err != nil {
 		return err
@@ -279,7 +279,7 @@ func (n *Node) SetNick(ctx context.Context, nick string) error {
 }
 
 // Elect starts an election now, although the coordinator may be well. It does
-// not wait for its end. The error is ErrNotJoined or ErrClosed.
+// not wait for its end. The error is ctx's, ErrNotJoined or ErrClosed.
 func (n *Node) Elect(ctx context.Context) error {
 	return n.input(ctx, membership.Elect{}, func() {})
 }
@@ -302,7 +302,9 @@ func (n *Node) input(ctx context.Context, in membership.Input, also func()) erro
 
 // Leave hands on what this node has still to say, says goodbye, handing the
 // coordinatorship over first if this node has it, and closes the node. When
-// ctx ends first, the node is closed all the same and ctx's error returned.
+// ctx ends first, the node is closed all the same and ctx's error returned. The
+// error is ErrClosed if the node had ended before, and else also what the data
+// directory said to the end.
 func (n *Node) Leave(ctx context.Context) error {
 	n.mu.Lock()
 	if n.phase == PhaseClosed {
@@ -403,7 +405,9 @@ func (n *Node) Wait(ctx context.Context, cond func(Status) bool) error {
 	return n.wait(ctx, func() bool { return cond(n.status()) })
 }
 
-// WaitStable returns nil when every member of the view holds the message.
+// WaitStable returns nil when every member of the view holds the message. It
+// waits, too, for a message that this node does not hold yet. The error is ctx's,
+// or ErrClosed if the node ends before.
 func (n *Node) WaitStable(ctx context.Context, id MessageID) error {
 	return n.wait(ctx, func() bool { return n.history.Stable(id.Writer) >= id.N })
 }
