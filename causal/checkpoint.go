@@ -29,7 +29,8 @@ type Compaction struct {
 	Blocks int
 	// Keep makes this node vote, and give up nothing itself. If it comes when
 	// others have given up something, it takes that over too, from a member that
-	// has it; if nobody has, it takes what they have left.
+	// has it; if nobody has who is linked within two seconds, it takes what they
+	// have left.
 	Keep bool
 }
 

@@ -644,3 +644,35 @@ func TestCompactionWaitsForAcksAndVotes(t *testing.T) {
 	_, ok := m.openBase(m.base.blob)
 	require.True(t, ok)
 }
+
+// Links come up one after the other. Who is to keep all waits a while for those
+// to members that may have it, but not for one that never comes.
+func TestALateKeeperWaitsForLinks(t *testing.T) {
+	for _, comes := range []bool{true, false} {
+		t.Run(fmt.Sprint("the other comes: ", comes), func(t *testing.T) {
+			g := compacting(t, 3, 1, 0, 2)
+			g.crash(2, 0)
+			g.view(0, 1)
+			g.chat(60, 0, 1)
+			g.run(time.Minute)
+			require.NotZero(t, g.nodes[1].order.floor)
+			whole, late := g.nodes[0], g.nodes[2]
+			g.start(2, late.store)
+			for _, n := range g.nodes[:2] {
+				n.SetPeers(g.now, g.members())
+				g.pump(n)
+			}
+			g.link(1, 2, true)
+			g.run(patience - 100*time.Millisecond)
+			require.Zero(t, late.Len())
+			if comes {
+				g.link(0, 2, true)
+			}
+			g.run(3 * time.Second)
+			require.Equal(t, whole.base.commit, late.base.commit)
+			require.Equal(t, comes, late.order.floor == 0)
+			checkCompacted(t, whole.Memory, late.Memory)
+			require.Equal(t, 1, late.synced())
+		})
+	}
+}

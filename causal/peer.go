@@ -14,6 +14,7 @@ import (
 type peer struct {
 	key                    Key
 	member, linked, active bool
+	awaited                time.Time // as a new member it may still be linked until then
 
 	// What it said.
 	beat       *Beat
@@ -72,7 +73,10 @@ func (m *Memory) SetPeers(now time.Time, members []Key) {
 	}
 	for _, k := range members {
 		if k != m.self {
-			m.peer(k).member = true
+			p := m.peer(k)
+			if p.member = true; !slices.Contains(m.members, p) {
+				p.awaited = now.Add(patience)
+			}
 		}
 	}
 	m.members = m.members[:0]

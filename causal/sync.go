@@ -316,10 +316,12 @@ func (m *Memory) ask() *Pull {
 // whole reports whether this node is to have everything, and may still get it.
 func (m *Memory) whole() bool { return m.cfg.Compaction.Keep && m.order.floor == 0 }
 
-// keeper reports whether there is somebody who may give everything to a node
-// that is to have it.
+// keeper reports whether there is somebody, or may be soon, who may give
+// everything to a node that is to have it.
 func (m *Memory) keeper() bool {
-	return m.whole() && slices.ContainsFunc(m.sorted, func(p *peer) bool { return p.active && !p.short })
+	return m.whole() && slices.ContainsFunc(m.sorted, func(p *peer) bool {
+		return !p.short && (p.active || p.member && m.now.Before(p.awaited))
+	})
 }
 
 // tips says what is held. For the writers in exact it goes back in growing
