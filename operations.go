@@ -56,7 +56,8 @@
 //	strangers          all that is kept of them is bounded: see transport/lan and transport/seal
 //
 // A history grows for ever unless WithRetention drops what was said, on one node,
-// or WithCompaction gives it up, in the group.
+// or WithCompaction gives it up, in the group; WithFullHistory keeps it on one node
+// all the same.
 //
 // # Tuning
 //

@@ -38,6 +38,7 @@ type config struct {
 	fallback   bool // of the data directory to memory
 	retention  causal.Retention
 	compaction causal.Compaction
+	keep       bool
 	detector   membership.NewDetector
 	membership func(membership.Config) (membership.Membership, error)
 	log        func(causal.Config) (causal.Log, error)
@@ -57,6 +58,9 @@ func configure(opts []Option) (config, error) {
 	}
 	if cfg.log != nil && cfg.dataDir != "" {
 		errs = append(errs, errors.New("p2pchat: WithLog and WithDataDir exclude each other: a Log of your own keeps what it likes"))
+	}
+	if cfg.compaction.Keep = cfg.keep; cfg.keep && cfg.compaction.Age == 0 {
+		errs = append(errs, errors.New("p2pchat: WithFullHistory needs WithCompaction: without it the group gives up nothing"))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return cfg, err
@@ -202,13 +206,28 @@ func WithRetention(maxAge time.Duration, maxBytes int64) Option {
 // given up as long as one does not. Those who are away are waited for during
 // away: nothing is given up that they may not have seen. Zero is 30 days. Who
 // comes back later than that says again what it had said alone, and is told by
-// a WarningEvent what else was lost. The default keeps all.
+// a WarningEvent what else was lost. The default keeps all; for one node that is
+// to keep all while the others do not, see WithFullHistory.
 func WithCompaction(age, away time.Duration) Option {
 	return func(c *config) error {
 		c.compaction = causal.Compaction{Age: age, Away: away}
 		if age <= 0 || away < 0 {
 			return fmt.Errorf("p2pchat: WithCompaction: %v, %v: no age to keep messages for", age, away)
 		}
+		return nil
+	}
+}
+
+// WithFullHistory makes this node an archive: by WithCompaction, which it needs
+// too, it agrees to what the group gives up, but keeps all of that itself. If it
+// comes when the others have given up something already, it takes that over from
+// another archive that is there; if none is, it begins where the others do. Its
+// positions and digest are the same as theirs. Other nodes that join take over
+// from it no more than from anybody else, and WithRetention, if it is given, still
+// drops what was said.
+func WithFullHistory() Option {
+	return func(c *config) error {
+		c.keep = true
 		return nil
 	}
 }

@@ -97,6 +97,54 @@ func TestCompaction(t *testing.T) {
 	})
 }
 
+// An archive keeps what the others give up, also after a restart, and another
+// that comes late takes it over.
+func TestFullHistory(t *testing.T) {
+	dir := t.TempDir()
+	in(t, memnet.Config{Seed: 32, Delay: time.Millisecond}, func(w *world) {
+		opt := p2pchat.WithCompaction(time.Minute, time.Minute)
+		archive := []p2pchat.Option{p2pchat.WithFullHistory(), opt} // in any order
+		require.NoError(t, w.add(opt).Join(w.ctx))
+		require.NoError(t, w.add(append(archive, p2pchat.WithDataDir(dir))...).Join(w.ctx))
+		a, b := w.nodes[0], w.nodes[1]
+		const said = 5000 // a block each: fewer are not worth it
+		for range said {
+			w.send(a, "long ago")
+			<-time.After(2 * time.Millisecond)
+		}
+		w.wait(w.nodes, holds(2, said))
+		<-time.After(5 * time.Minute)
+		held := func(n *p2pchat.Node) int { return len(slices.Collect(n.History("").All())) }
+		require.Less(t, held(a), said)
+		require.Equal(t, said, held(b))
+		require.Equal(t, a.Status().Digest, b.Status().Digest)
+
+		late, plain := w.add(archive...), w.add(opt)
+		require.NoError(t, late.Join(w.ctx))
+		require.NoError(t, plain.Join(w.ctx))
+		w.send(a, "of late")
+		w.wait(w.nodes, holds(4, said+1))
+		require.Equal(t, said+1, held(late))
+		require.Equal(t, held(a), held(plain))
+		for m := range late.History("").All() {
+			require.Zero(t, m.Pos)
+			require.Equal(t, "long ago", string(m.Data))
+			break
+		}
+
+		require.NoError(t, b.Close())
+		again, err := p2pchat.New(append(archive, p2pchat.WithTransport(w.net.Host()), p2pchat.WithDataDir(dir))...)
+		require.NoError(t, err)
+		defer again.Close()
+		require.Equal(t, said+1, held(again))
+	})
+}
+
+func TestFullHistoryNeedsCompaction(t *testing.T) {
+	_, err := p2pchat.New(p2pchat.WithFullHistory())
+	require.ErrorContains(t, err, "WithCompaction")
+}
+
 func TestCompactionLimitsAreChecked(t *testing.T) {
 	for _, o := range []p2pchat.Option{p2pchat.WithCompaction(0, 0), p2pchat.WithCompaction(-1, 0), p2pchat.WithCompaction(1, -1)} {
 		_, err := p2pchat.New(o)
