@@ -1,7 +1,7 @@
 // Package transport defines how the frames of a group travel. Its
 // implementations are in the packages below it: lan for real networks, and
-// memnet for tests and simulations; fault wraps any of them and makes its
-// network bad. Package transporttest checks any other.
+// memnet for tests and simulations. Two wrap any of them: seal encrypts what is
+// carried, and fault makes the network bad. Package transporttest checks any other.
 //
 // A Transport needs a Handler, which is called for everything that happens:
 //
@@ -19,4 +19,12 @@
 //
 // A caller that is told Down with Reset waits: Up, Refused or Timeout follows.
 // Only Refused is evidence that the peer's process has ended.
+//
+// What not every transport can do has an interface of its own:
+//
+//	Reporter   tells its interfaces, and what it refused
+//	Warner     tells what is wrong with its network
+//	Refuser    tells a Stranger why it is not understood
+//	Gatherer   takes a frame in parts
+//	Deferrer   takes a frame that is made when it is written
 package transport
