@@ -17,3 +17,9 @@ func TestMemoryStore(t *testing.T) {
 		return func() (causal.Store, error) { return s, nil }
 	})
 }
+
+// The examples keep the contracts, too.
+
+func TestMetered(t *testing.T) { runMetered(t) }
+
+func TestCounting(t *testing.T) { runCounting(t) }

@@ -27,3 +27,6 @@ func TestCoordinated(t *testing.T) {
 		})
 	}
 }
+
+// The example keeps the contract, too.
+func TestCounting(t *testing.T) { runCounting(t) }
