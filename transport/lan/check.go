@@ -41,11 +41,11 @@ type Path struct {
 // Node is another node of the group.
 type Node struct {
 	Addr     netip.AddrPort
-	Local    bool // it is on this host, so that no network lies between
-	Out      bool // it hears what this node sends to the group
-	In       bool // this node hears what it sends to the group
-	Unicast  bool // it answers by unicast
-	From, To Connection
+	Local    bool       // it is on this host, so that no network lies between
+	Out      bool       // it hears what this node sends to the group
+	In       bool       // this node hears what it sends to the group
+	Unicast  bool       // it answers by unicast
+	From, To Connection // what came of a TCP connection from it to this node, and to it
 }
 
 // Connection is what came of an attempt to connect.
