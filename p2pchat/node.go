@@ -51,6 +51,7 @@ type Node struct {
 	first    bool      // this node founded the group
 	own      uint64    // number of the last own message
 	sent     time.Time // when it was sent
+	hurry    bool      // soon after the one before
 	appended bool      // something waits for Flush
 	left     bool      // the goodbye is complete
 	err      error     // why the node ended by itself
@@ -210,9 +211,10 @@ func (n *Node) start() error {
 	return nil
 }
 
-// seldom is the time from one call of Send to the next from which on each sends
-// its message off by itself. What comes faster shares blocks, which the driver
-// sends off.
+// seldom is the time between calls of Send from which on each sends its message
+// off by itself. What comes faster shares blocks, which the driver sends off. One
+// longer time does not count: it is how a program that does nothing but send
+// looks when others have had the processor.
 const seldom = time.Millisecond
 
 // Send appends a message to the history and hands it on. It returns when the
@@ -243,9 +245,10 @@ func (n *Node) Send(ctx context.Context, room string, data []byte) (MessageID, e
 	first := !n.appended
 	if err == nil {
 		n.own, n.appended = id.N, true
-		seldom := now.Sub(n.sent) >= seldom
-		n.sent = now
-		if seldom {
+		hurry := now.Sub(n.sent) < seldom
+		alone := !hurry && !n.hurry
+		n.sent, n.hurry = now, hurry
+		if alone {
 			n.flushed()
 			first = false
 			n.sent = time.Now() // a program that does nothing but send is not seldom

@@ -60,11 +60,14 @@ func (streams) wanted(time.Time, *causal.Want) causal.Protocol { return nil }
 //
 // When blocks follow each other closely, or messages wait to share one, none is
 // pushed: then a stream carries them for less, and a network or a machine that
-// has enough to do is not the place for copies.
+// has enough to do is not the place for copies. Nor is the next block pushed at
+// once then, as long as no packet seems to get lost: a program that does nothing
+// but send pauses, too, when others have the processor.
 type push struct {
 	log     pushable
 	members int
 	made    time.Time                    // when the last own block was made
+	hurry   bool                         // and it was too soon, or too much, to be pushed
 	newer   int                          // blocks made since due was set
 	due     time.Time                    // when to look whether all is acknowledged; zero: it is
 	wait    time.Duration                // until due, the last time
@@ -90,15 +93,19 @@ const (
 func (*push) name() string { return "push" }
 
 func (p *push) flushed(now time.Time, messages, members int) *causal.Fresh {
-	gap := now.Sub(p.made)
-	p.made, p.members = now, members
+	hurry := now.Sub(p.made) < pushGap || messages > pushFew
+	after := p.hurry
+	p.made, p.members, p.hurry = now, members, hurry
 	p.newer++
-	if gap < pushGap || messages > pushFew || members < 2 {
+	if hurry || members < 2 {
 		return nil
 	}
 	f, n := p.log.Fresh(0, pushBytes)
 	if n == 0 { // it is too large
 		return nil
+	}
+	if after && !now.Before(p.lossy) {
+		f = nil
 	}
 	switch {
 	case now.Before(p.lossy):

@@ -61,10 +61,12 @@ func TestPush(t *testing.T) {
 	now = now.Add(pushGap / 2)
 	require.Empty(t, said(), "too soon after the last")
 	now = now.Add(pushGap)
-	require.Equal(t, []int{3, 2, 1}, said(), "with those before")
+	require.Empty(t, said(), "nor is the one after that, which may be a pause of somebody in a hurry")
+	now = now.Add(pushGap)
+	require.Equal(t, []int{4, 3, 2}, said(), "with those before")
 	s.acked = 1
 	require.Empty(t, due(), "what is younger than the check counts for the next one")
-	s.acked = 3
+	s.acked = 4
 	require.Empty(t, due())
 	require.True(t, p.deadline().IsZero(), "all is acknowledged")
 
@@ -73,10 +75,10 @@ func TestPush(t *testing.T) {
 		now = now.Add(5 * time.Millisecond)
 		said()
 	}
-	require.Equal(t, []int{8, 7, 6}, due(), "the fourth is overdue; who lacks it will ask")
+	require.Equal(t, []int{9, 8, 7}, due(), "the fifth is overdue; who lacks it will ask")
 	begun := now
-	require.Equal(t, []int{8, 7, 6}, due())
-	require.Equal(t, []int{8, 7, 6}, due())
+	require.Equal(t, []int{9, 8, 7}, due())
+	require.Equal(t, []int{9, 8, 7}, due())
 	require.Equal(t, 3*pushAgain, now.Sub(begun))
 	for range 10 {
 		if p.deadline().IsZero() {
@@ -88,20 +90,29 @@ func TestPush(t *testing.T) {
 	require.Less(t, now.Sub(begun), 2*pushLast)
 
 	// Then blocks are sent again sooner, for a while.
-	require.Equal(t, []int{9, 8, 7}, said())
+	require.Equal(t, []int{10, 9, 8}, said())
 	require.Equal(t, pushAgain, p.deadline().Sub(now))
-	require.Equal(t, []int{9, 8, 7}, due())
-	s.acked = 9
+	require.Equal(t, []int{10, 9, 8}, due())
+	s.acked = 10
 	require.Empty(t, due())
 	require.True(t, p.deadline().IsZero())
 	now = now.Add(pushLossy)
 	said()
 	require.Equal(t, pushCheck, p.deadline().Sub(now))
 
+	p.(*push).lossy = now.Add(pushLossy)
+	now = now.Add(pushGap / 2)
+	require.Empty(t, said(), "too soon after the last")
+	now = now.Add(pushGap)
+	require.NotEmpty(t, said(), "while packets get lost also the one after that")
+
 	now = now.Add(time.Second)
 	require.Nil(t, p.flushed(now, 1, 1), "nobody is there")
 	now = now.Add(time.Second)
 	require.Nil(t, p.flushed(now, pushFew+1, 4), "more wait already")
+	p.(*push).lossy = time.Time{}
+	now = now.Add(time.Second)
+	require.Nil(t, p.flushed(now, 1, 4))
 	now = now.Add(time.Second)
 	require.NotNil(t, p.flushed(now, pushFew, 4))
 }
