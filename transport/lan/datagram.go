@@ -11,7 +11,8 @@ import (
 )
 
 // sender writes datagrams. Which interface a multicast leaves through is a
-// property of the socket, hence the lock.
+// property of the socket, hence the lock; and nothing is written in batches, for
+// there are never two datagrams for one way at a time.
 type sender struct {
 	mu      sync.Mutex
 	seq     uint32
@@ -179,16 +180,18 @@ func (w way) bit() uint64 {
 
 // receive hands over the datagrams that arrive at a socket.
 func (t *Transport) receive(f *family, c *net.UDPConn) {
-	buf := make([]byte, headerSize+maxDatagram+1)
-	oob := make([]byte, 128)
+	r := newReader(c)
 	w := way{six: f.six, multicast: c == f.multicast}
 	for {
-		n, oobn, _, from, err := c.ReadMsgUDPAddrPort(buf, oob)
+		err := r.read(func(b, oob []byte, from netip.AddrPort) {
+			if w.multicast {
+				w.index = f.arrivedAt(oob)
+			}
+			t.arrived(b, netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), w)
+		})
 		switch {
 		case t.ctx.Err() != nil:
 			return
-		case isMessageSize(err):
-			n = len(buf)
 		case err != nil:
 			// Some systems report here what became of packets sent before. If
 			// it is something that lasts, it must not take the processor.
@@ -197,12 +200,7 @@ func (t *Transport) receive(f *family, c *net.UDPConn) {
 				return
 			case <-time.After(time.Millisecond):
 			}
-			continue
 		}
-		if w.multicast {
-			w.index = f.arrivedAt(oob[:oobn])
-		}
-		t.arrived(buf[:n], netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), w)
 	}
 }
 
