@@ -343,7 +343,11 @@ func (r Report) String() string {
 		if i.Why != "" {
 			use += ": " + i.Why
 		}
-		fmt.Fprintf(&b, "interface %-10s %v  %s\n", i.Name, i.Addr, use)
+		addr := "no address"
+		if i.Addr.IsValid() {
+			addr = i.Addr.String()
+		}
+		fmt.Fprintf(&b, "interface %-10s %s  %s\n", i.Name, addr, use)
 	}
 	for _, p := range r.Paths {
 		family := "IPv4"
