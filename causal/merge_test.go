@@ -112,7 +112,7 @@ func crowded(t require.TestingT, seed uint64, each func(g *group, n *node)) {
 	g.check = func(n *node) { each(g, n) }
 	g.mesh(true)
 	came := 100
-	for range 6 {
+	for round := range 6 {
 		i := rng.IntN(len(g.nodes))
 		for range rng.IntN(3) {
 			id, err := g.nodes[i].Append(g.now, fmt.Append(nil, rng.Uint64()))
@@ -120,10 +120,14 @@ func crowded(t require.TestingT, seed uint64, each func(g *group, n *node)) {
 			g.nodes[i].ids = append(g.nodes[i].ids, id)
 		}
 		n := []int{1, mergeHeads, MaxDeps + 2}[rng.IntN(3)]
+		quiet := []time.Duration{flushDelay / 2, 20 * time.Millisecond, mergeAfter + mergeRange}[rng.IntN(3)]
+		if round == 0 { // at least once
+			n, quiet = MaxDeps+2, mergeAfter+mergeRange
+		}
 		g.nodes[i].Step(g.now, Key{}, &Blocks{Frames: strangers(came, n)})
 		g.pump(g.nodes[i])
 		came += n
-		g.run([]time.Duration{flushDelay / 2, 20 * time.Millisecond, mergeAfter + mergeRange}[rng.IntN(3)])
+		g.run(quiet)
 	}
 	g.settle(time.Minute)
 	empty := 0
