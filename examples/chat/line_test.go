@@ -4,10 +4,14 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed-885536be/p2p/internal/lab"
 	"github.com/seed-885536be/p2p/p2pchat"
+	"github.com/seed-885536be/p2p/transport"
+	"github.com/seed-885536be/p2p/transport/lan"
 )
 
 // shows waits until the program has printed a text.
@@ -221,4 +225,59 @@ func TestLateMessagesAreMarked(t *testing.T) {
 			require.NotContains(t, out.String(), "m1\n", "another room")
 		})
 	}
+}
+
+// TestSituationRenumbered is what a person sees of a merge that gave out new numbers.
+func TestSituationRenumbered(t *testing.T) {
+	t.Parallel()
+	l, self, out := alone(t)
+	eve := p2pchat.Peer{ID: 7, Nick: "eve", Key: p2pchat.PeerID{7}}
+	self.ID = 5
+	l.event(&p2pchat.ViewEvent{View: p2pchat.View{Members: []p2pchat.Peer{self}}, Joined: []p2pchat.Peer{self}})
+	self.ID = 8
+	l.event(&p2pchat.ViewEvent{
+		View:       p2pchat.View{Coordinator: eve, Term: 3, Members: []p2pchat.Peer{eve, self}},
+		Cause:      p2pchat.CauseMerge,
+		Joined:     []p2pchat.Peer{eve},
+		Renumbered: []p2pchat.Peer{self, eve},
+	})
+	require.Regexp(t, `(?s)  \*\*  merged with another group: term 3, coordinator eve#7\n.*  --> eve#7 joined\n`+
+		`.*  \*\*  you were #5, now #8 \(merge\)\n.*  --  eve#7 has a new number \(merge\)`, out.String())
+}
+
+// TestSituationForked is what a person sees of an author who wrote two blocks with
+// one number.
+func TestSituationForked(t *testing.T) {
+	t.Parallel()
+	l, _, out := alone(t)
+	l.event(&p2pchat.ForkEvent{Author: p2pchat.Peer{ID: 3, Nick: "eve\x1b[2J"}, N: 4})
+	require.Regexp(t, `^\d\d:\d\d:\d\d  !!  eve\[2J#3 forked its history\n$`, out.String())
+}
+
+// TestSituationForeignGroup is what a person sees of another group on the same
+// address and port.
+func TestSituationForeignGroup(t *testing.T) {
+	t.Parallel()
+	group := newGroup()
+	a := start(t, group, "-nick", "ada")
+	a.shows("you are #1. type to chat")
+	other := lan.New(lan.Config{Group: group[len(group)-1], Name: "other", Interfaces: []string{"lo"}})
+	require.NoError(t, other.Open(transport.HandlerFunc(func(transport.Event) {})))
+	defer other.Close()
+	require.NoError(t, other.Multicast([]byte("nobody hears this")))
+	require.Eventually(t, func() bool {
+		a.write("/status")
+		return strings.Contains(a.out.String(), "foreign group")
+	}, lab.Patience, 20*time.Millisecond)
+	require.Regexp(t, `(?m)^  dropped     \d+ foreign group$`, a.out.String())
+	require.NotContains(t, a.out.String(), "nobody hears this")
+}
+
+// alone is the face of a node that has not joined.
+func alone(t *testing.T) (*line, p2pchat.Peer, *sink) {
+	node, err := p2pchat.New(p2pchat.WithName("bob"))
+	require.NoError(t, err)
+	t.Cleanup(func() { node.Close() })
+	out := newSink()
+	return newLine(newSession(node, nil), settings{room: "lobby"}, nil, strings.NewReader(""), out, out), node.Self(), out
 }
