@@ -29,7 +29,7 @@ import (
 //
 //	malformed or hostile packets           TestGarbage, TestSituationHostileStranger; transport/lan TestHostile*, TestNoise*
 //	a hostile member                       TestSituationHostileMember; p2pchat TestAFloodOfForgedBlocksDelaysNobody
-//	another group on one address or port   TestSituationGroupsOnOnePort; transport/lan TestGroupsOnOneAddressDoNotMeet
+//	another group on one address or port   TestSituationGroupsOnOnePort, TestSituationForeignGroup; transport/lan TestGroupsOnOneAddressDoNotMeet
 //	a wrong passphrase                     TestSituationOtherKey; p2pchat TestGroupsTellStrangersWhy
 //	sealed and open mixed                  TestSituationOtherKey
 //	who has not the passphrase, listening  TestSituationCapturedSealed, TestSituationCapturedOpen
@@ -38,7 +38,7 @@ import (
 //	equal nicks                            TestSituationEqualNicks
 //	an ambiguous name, who has gone        TestSituationAmbiguousName, TestFindPeer; p2pchat TestDirectMessagesToWhoIsGone
 //	a direct message across a split        TestSituationDirectAcrossASplit; p2pchat TestDirectMessagesOutliveACut
-//	one ID on both sides of a split        TestSituationSameIDOnBothSides
+//	one ID on both sides of a split        TestSituationSameIDOnBothSides, TestSituationRenumbered
 //	several processes on a machine         TestFourOnLoopback, TestTenAtTheSameInstant, TestMany
 //	no usable interface                    TestSituationLoopbackOnly, which awaits the warning; TestSituationNoInterface
 //	multicast filtered, on all hosts       TestSituationNoMulticast; from the start, with a seed: TestSituationSeed, which awaits the warning
