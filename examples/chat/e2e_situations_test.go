@@ -60,7 +60,7 @@ import (
 //	the end of a write is missing          p2pchat TestATornWriteIsReported; causal/boltstore TestDamage
 //	store locked                           TestSituationStoreLocked; causal/boltstore TestLocked
 //	store corrupt                          TestSituationStoreCorrupt; causal/boltstore TestDamage, TestRot
-//	an author who forks its history        causal TestI10ForksAreEvidenceEverywhere, TestForkProofsAreChecked
+//	an author who forks its history        TestSituationForked; causal TestI10ForksAreEvidenceEverywhere, TestForkProofsAreChecked
 //	a copied data directory                TestSituationCopiedDataDirectory
 //	forged, altered or replayed blocks     TestGarbage, TestSituationHostileStranger; causal TestI11ForgeriesChangeNothing
 //	heights and numbers beyond measure     causal TestBlocksThatContradictTheirParents, TestI16AnyInput
