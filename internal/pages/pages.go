@@ -7,7 +7,7 @@
 package pages
 
 // least is the size from which it pays.
-const least = 1 << 20
+const least = 256 << 10
 
 // Make returns n zero bytes, for much that is written once and kept: if they
 // are many, in huge pages on systems that have them and let programs ask.
