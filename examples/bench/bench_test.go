@@ -79,6 +79,8 @@ func TestSweepAndPlot(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, xml.Unmarshal(svg, new(struct{})))
 	require.Equal(t, 2, strings.Count(string(svg), "<polyline"))
+	require.Equal(t, 1, strings.Count(string(svg), ">nodes</text>"))
+	require.Equal(t, 1, strings.Count(string(svg), `text-anchor="middle">3</text>`))
 }
 
 // Figures that differ much are drawn by their powers of ten.

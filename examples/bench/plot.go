@@ -30,7 +30,7 @@ func plot(results [][]result) []byte {
 	}
 	var marks []float64
 	share := func(v float64) float64 { return v / most }
-	if least > 0 && most > 20*least {
+	if least > 0 && most > 10*least {
 		from, to := math.Floor(math.Log10(least)), math.Ceil(math.Log10(most))
 		share = func(v float64) float64 { return (math.Log10(v) - from) / (to - from) }
 		for e := from; e <= to; e++ {
@@ -63,7 +63,17 @@ func plot(results [][]result) []byte {
 			x := left + 20 + float64(i)*step
 			points = append(points, fmt.Sprintf("%.1f,%.1f", x, y(mid)))
 			fmt.Fprintf(&b, `<path d="M%.1f %.1fV%.1f" stroke="%s" stroke-width="4" opacity="0.4"/>`, x, y(lo), y(hi), colors[raw])
-			fmt.Fprintf(&b, `<text x="%.1f" y="%d" text-anchor="middle">%s</text>`+"\n", x, height-bottom+18, html.EscapeString(r[0].Label))
+			if raw && len(lines) > 1 {
+				continue // the same values
+			}
+			name, value, _ := strings.Cut(r[0].Label, "=")
+			if v, err := strconv.ParseFloat(value, 64); err == nil {
+				value = mark(v)
+			}
+			fmt.Fprintf(&b, `<text x="%.1f" y="%d" text-anchor="middle">%s</text>`+"\n", x, height-bottom+18, html.EscapeString(value))
+			if name != "" && i == len(runs)-1 {
+				fmt.Fprintf(&b, `<text x="%.1f" y="%d" text-anchor="end">%s</text>`+"\n", x, height-bottom+38, html.EscapeString(name))
+			}
 		}
 		fmt.Fprintf(&b, `<polyline points="%s" fill="none" stroke="%s" stroke-width="2"/>`+"\n", strings.Join(points, " "), colors[raw])
 	}
@@ -71,7 +81,7 @@ func plot(results [][]result) []byte {
 	return b.Bytes()
 }
 
-// mark is a figure at the axis.
+// mark is a figure at an axis.
 func mark(v float64) string {
 	switch {
 	case v >= 1e6:
