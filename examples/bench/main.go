@@ -185,7 +185,7 @@ func parse(args []string, out io.Writer) (settings, error) {
 	fs.IntVar(&s.runs, "runs", 1, "how often")
 	fs.StringVar(&s.sweep, "sweep", "", "repeat for each `value` of a flag, as in nodes=2,4,8")
 	fs.StringVar(&s.plot, "plot", "", "draw the swept figure into this SVG `file`")
-	fs.StringVar(&s.profile, "cpuprofile", "", "`directory` for a processor profile of each process")
+	fs.StringVar(&s.profile, "cpuprofile", "", "of throughput, latency, loss and idle: `directory` for a processor profile of each process")
 	fs.DurationVar(&s.timeout, "timeout", 2*time.Minute, "the longest that one run may take")
 	if err := fs.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {

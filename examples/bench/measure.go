@@ -99,6 +99,16 @@ func (l *lab) check(total int) ([]report, error) {
 	return reports, nil
 }
 
+// profile begins the profiles of all processes, or ends them.
+func (l *lab) profile(begin bool) error {
+	c := command{Op: "profile"}
+	if begin {
+		c.Count = 1
+	}
+	_, err := all(l.procs, every(c))
+	return err
+}
+
 func throughput(l *lab, r *result) error {
 	if err := l.ready(); err != nil {
 		return err
@@ -111,14 +121,14 @@ func throughput(l *lab, r *result) error {
 	if err != nil {
 		return err
 	}
-	if _, err := all(l.procs, every(command{Op: "profile", Count: 1})); err != nil {
+	if err := l.profile(true); err != nil {
 		return err
 	}
 	from, to, err := l.talk(warm, l.set.Messages, 0)
 	if err != nil {
 		return err
 	}
-	if _, err := all(l.procs, every(command{Op: "profile"})); err != nil {
+	if err := l.profile(false); err != nil {
 		return err
 	}
 	after, err := l.check(warm + l.set.Messages)
@@ -147,8 +157,14 @@ func latency(l *lab, r *result) error {
 		}
 	}
 	total := int(l.set.Rate * l.set.Duration.Seconds())
+	if err := l.profile(true); err != nil {
+		return err
+	}
 	from, to, err := l.talk(0, total, l.set.Rate)
 	if err != nil {
+		return err
+	}
+	if err := l.profile(false); err != nil {
 		return err
 	}
 	if l.set.Mode == "loss" {
@@ -368,7 +384,7 @@ func idle(l *lab, r *result) error {
 	if err != nil {
 		return err
 	}
-	if _, err := all(l.procs, every(command{Op: "profile", Count: 1})); err != nil {
+	if err := l.profile(true); err != nil {
 		return err
 	}
 	select {
@@ -376,7 +392,7 @@ func idle(l *lab, r *result) error {
 	case <-l.ctx.Done():
 		return l.ctx.Err()
 	}
-	if _, err := all(l.procs, every(command{Op: "profile"})); err != nil {
+	if err := l.profile(false); err != nil {
 		return err
 	}
 	after, err := all(l.procs, every(command{Op: "usage"}))
