@@ -323,7 +323,7 @@ func TestCompactionOfTwoHalves(t *testing.T) {
 // Random schedules of groups that part and meet, for longer than anybody waits.
 func TestI15CompactedNodesHaveOneDigest(t *testing.T) {
 	compacted, begun := 0, 0
-	schedules(t, 12, func(t require.TestingT, seed uint64) {
+	schedules(t, 16, func(t require.TestingT, seed uint64) {
 		rng := rand.New(rand.NewPCG(seed, 20))
 		n := 3 + rng.IntN(3)
 		g := compacting(t, n, seed, 0)

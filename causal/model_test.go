@@ -22,7 +22,7 @@ var (
 	flagRuns = flag.Int("causal.runs", 1, "how many times as many random schedules to run")
 )
 
-// schedules runs a test over n random schedules, half of them with -short,
+// schedules runs a test over n random schedules, a quarter of them with -short,
 // and says how to repeat one that fails.
 func schedules(t *testing.T, n int, f func(t require.TestingT, seed uint64)) {
 	one := func(seed uint64) {
@@ -38,7 +38,7 @@ func schedules(t *testing.T, n int, f func(t require.TestingT, seed uint64)) {
 		return
 	}
 	if testing.Short() {
-		n = (n + 1) / 2
+		n = (n + 3) / 4
 	}
 	for seed := range uint64(n * *flagRuns) {
 		one(seed + 1)
