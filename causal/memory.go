@@ -223,8 +223,9 @@ func (m *Memory) PrivateKey() ed25519.PrivateKey { return m.cfg.Key }
 func (m *Memory) Incarnation() uint64 { return m.state.Inc }
 
 // Writer implements Log. It changes if somebody else turns out to write in its
-// name: a copy of this process, say, resumed from an image. IDs that Append returned for messages not flushed yet are void then:
-// the messages follow under the new writer.
+// name: a copy of this process, say, resumed from an image. IDs that Append
+// returned for messages not flushed yet are void then: the messages follow under
+// the new writer.
 func (m *Memory) Writer() WriterID { return m.me.id }
 
 // Append implements Log.

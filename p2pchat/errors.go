@@ -77,8 +77,9 @@ func (e *NameError) Error() string {
 // JoinError says why Join failed; Err is a context's error, a
 // *transport.NetworkError, ErrJoined, ErrClosed, why the node ended meanwhile (see
 // Node.Err), or what the group answered: an *AuthError or a *VersionError if that
-// refused this node three times and no other welcomed it. Such an answer is not proven: whoever forges it can keep a node from founding
-// a group, and no node out of a group that is there.
+// refused this node three times and no other welcomed it. Such an answer is not
+// proven: whoever forges it can keep a node from founding a group, and no node out
+// of a group that is there.
 type JoinError struct{ Err error }
 
 func (e *JoinError) Error() string { return "p2pchat: join: " + e.Err.Error() }

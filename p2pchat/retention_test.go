@@ -59,6 +59,18 @@ func TestRetentionLimitsAreChecked(t *testing.T) {
 	}
 }
 
+// said is how much is said long ago, a block each: fewer are not worth compacting.
+const said = 5000
+
+// longAgo lets a node say that much.
+func longAgo(w *world, a *p2pchat.Node) {
+	for range said {
+		w.send(a, "long ago")
+		<-time.After(2 * time.Millisecond)
+	}
+	w.wait(w.nodes, holds(2, said))
+}
+
 func TestCompaction(t *testing.T) {
 	in(t, memnet.Config{Seed: 31, Delay: time.Millisecond}, func(w *world) {
 		opt := p2pchat.WithCompaction(time.Minute, time.Minute)
@@ -66,12 +78,7 @@ func TestCompaction(t *testing.T) {
 			require.NoError(t, w.add(opt).Join(w.ctx))
 		}
 		a, b := w.nodes[0], w.nodes[1]
-		const said = 5000 // a block each: fewer are not worth it
-		for range said {
-			w.send(a, "long ago")
-			<-time.After(2 * time.Millisecond)
-		}
-		w.wait(w.nodes, holds(2, said))
+		longAgo(w, a)
 		mark := p2pchat.Mark{}
 		pos, mark := a.Changes(mark)
 		require.Zero(t, pos)
@@ -107,12 +114,7 @@ func TestFullHistory(t *testing.T) {
 		require.NoError(t, w.add(opt).Join(w.ctx))
 		require.NoError(t, w.add(append(archive, p2pchat.WithDataDir(dir))...).Join(w.ctx))
 		a, b := w.nodes[0], w.nodes[1]
-		const said = 5000 // a block each: fewer are not worth it
-		for range said {
-			w.send(a, "long ago")
-			<-time.After(2 * time.Millisecond)
-		}
-		w.wait(w.nodes, holds(2, said))
+		longAgo(w, a)
 		<-time.After(5 * time.Minute)
 		held := func(n *p2pchat.Node) int { return len(slices.Collect(n.History("").All())) }
 		require.Less(t, held(a), said)

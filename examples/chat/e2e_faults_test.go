@@ -15,11 +15,11 @@ import (
 )
 
 // four makes a group of four members, on hosts of a net if there is one.
-func four(t *testing.T, net *lab.Net) *group {
+func four(t *testing.T, net *lab.Net, flags ...string) *group {
 	t.Helper()
-	g := onLoopback(t)
+	g := onLoopback(t, flags...)
 	if net != nil {
-		g = onNet(t)
+		g = onNet(t, flags...)
 	}
 	for i := 1; i <= 4; i++ {
 		var host *lab.Host
