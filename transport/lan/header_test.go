@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/netip"
+	"slices"
 	"testing"
 	"testing/iotest"
 
@@ -127,7 +128,15 @@ func FuzzParseHeader(f *testing.F) {
 }
 
 func TestReadFrame(t *testing.T) {
-	frames := [][]byte{{}, []byte("a"), bytes.Repeat([]byte("p"), pooled), bytes.Repeat([]byte("b"), eager-1), bytes.Repeat([]byte("c"), eager), bytes.Repeat([]byte("d"), eager+1), bytes.Repeat([]byte("e"), maxFrame)}
+	var frames [][]byte
+	for i, size := range []int{0, 1, pooled - 1, pooled, eager - 1, eager, eager + 1, 4 * eager, 4*eager + 1, maxFrame} {
+		f := make([]byte, size)
+		for k := range f {
+			f[k] = byte(k>>8 ^ k ^ i)
+		}
+		frames = append(frames, f)
+	}
+	last := frames[len(frames)-1]
 	var b []byte
 	for _, f := range frames {
 		b = binary.BigEndian.AppendUint32(b, uint32(len(f)))
@@ -146,14 +155,52 @@ func TestReadFrame(t *testing.T) {
 		_, _, err := readFrame(r, &length)
 		require.Equal(t, io.EOF, err)
 	}
-	for _, cut := range []int{1, 3, 4, 8, eager, eager + 4, len(b) - len(frames[6]) - 5} {
-		r := bytes.NewReader(b[len(b)-len(frames[6])-4:][:cut])
+	// Memory that was not given back is not used again.
+	var kept [][]byte
+	r := bytes.NewReader(slices.Repeat(b, 2))
+	for range 2 * len(frames) {
+		got, _, err := readFrame(r, &length)
+		require.NoError(t, err)
+		kept = append(kept, got)
+	}
+	for i, got := range kept {
+		require.True(t, bytes.Equal(frames[i%len(frames)], got), "%d was written over", i)
+	}
+	for _, cut := range []int{1, 3, 4, 8, eager, eager + 4, eager + 5, 4*eager + 4, 4*eager + 5, len(last) + 3} {
+		r := bytes.NewReader(b[len(b)-len(last)-4:][:cut])
 		_, _, err := readFrame(r, &length)
 		require.ErrorIs(t, err, io.ErrUnexpectedEOF, "cut after %d", cut)
 	}
 	_, _, err := readFrame(bytes.NewReader(binary.BigEndian.AppendUint32(nil, maxFrame+1)), &length)
 	require.ErrorIs(t, err, errMalformed)
 }
+
+// Whoever says that a large frame comes gets little memory for that: more only
+// for what has come.
+func TestReadFrameTakesMemoryForWhatIsThere(t *testing.T) {
+	var length [lengthSize]byte
+	read := 0
+	r := readerFunc(func(b []byte) (int, error) {
+		room := read + len(b) // of the frame, its length is not in it
+		switch {
+		case read < eager:
+			require.LessOrEqual(t, room, eager)
+		case read < 4*eager:
+			require.LessOrEqual(t, room, 4*eager)
+		}
+		n := min(len(b), 1000)
+		read += n
+		return n, nil
+	})
+	begin := bytes.NewReader(binary.BigEndian.AppendUint32(nil, maxFrame))
+	_, _, err := readFrame(io.MultiReader(begin, r), &length)
+	require.NoError(t, err)
+	require.Equal(t, maxFrame, read)
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
 
 // The bytes a writer makes are the frames a reader gets.
 func FuzzReadFrame(f *testing.F) {
