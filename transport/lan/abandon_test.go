@@ -43,3 +43,30 @@ func TestConnectionsFromALostAddressAreAbandoned(t *testing.T) {
 	expect(transport.Up)
 	require.Empty(t, events)
 }
+
+// So are those of which the handler is just being told.
+func TestAConnectionIsAbandonedBeforeAnythingReadsFromIt(t *testing.T) {
+	c := config(t)
+	peer := opened(t, c, func(transport.Event) {})
+	kinds := make(chan transport.Kind, 100)
+	var node *lan.Transport
+	lost := false
+	node = opened(t, c, func(e transport.Event) {
+		if e.Kind == transport.Up && !lost {
+			lost = true
+			lan.Abandon(node, netip.MustParseAddr("10.9.8.7"))
+		}
+		if e.Kind == transport.Up || e.Kind == transport.Down {
+			kinds <- e.Kind
+		}
+	})
+	require.NoError(t, node.Stream(peer.Addr(), []byte("hello")))
+	for _, k := range []transport.Kind{transport.Up, transport.Down, transport.Up} {
+		select {
+		case got := <-kinds:
+			require.Equal(t, k, got)
+		case <-time.After(20 * time.Second):
+			require.FailNow(t, "no event came")
+		}
+	}
+}

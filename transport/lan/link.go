@@ -323,10 +323,16 @@ func (l *link) abort() {
 func (l *link) abandon(own func(netip.Addr) bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for c := range l.reading {
+	close := func(c *conn) {
 		if !own(c.LocalAddr().(*net.TCPAddr).AddrPort().Addr()) {
 			c.Close()
 		}
+	}
+	for _, c := range l.conns {
+		close(c) // also if nothing reads from it yet
+	}
+	for c := range l.reading {
+		close(c)
 	}
 }
 
