@@ -37,7 +37,7 @@ func TestEveryReasonToRefuseIsDocumented(t *testing.T) {
 		reasons(t, "../internal/core/*.go", `c\.drops\["(\w+)"\]`),
 		reasons(t, "../internal/core/core.go", `\{"(\w+)", (?:m|c\.mail\.count)\.\w+\}`),
 		reasons(t, "../causal/*.go", `\berr[A-Z]\w+ += errors\.New\("([a-z_]+)"\)`),
-		reasons(t, "../causal/memory.go", `errKnown = errors\.New\("([a-z_]+)"\)`),
+		reasons(t, "../causal/receive.go", `errKnown = errors\.New\("([a-z_]+)"\)`),
 		reasons(t, "../transport/[^t]*/*.go", `dropNames = \[dropReasons\]string\{([^}]*)\}`),
 		reasons(t, "../transport/[^t]*/*.go", `drops\["(\w+)"\]`),
 	)
