@@ -415,12 +415,19 @@ func (s *Store) commit(st *causal.State) error {
 
 	err := s.put(&batch, st)
 	s.spare = batch
-	if err != nil {
-		err = fmt.Errorf("boltstore: write: %w", err)
-		s.mu.Lock()
-		s.err = err
-		s.mu.Unlock()
+	return s.check("write", err)
+}
+
+// check returns err with what failed. If there is one, it is the last thing
+// that was tried: every call after it returns the same.
+func (s *Store) check(what string, err error) error {
+	if err == nil {
+		return nil
 	}
+	err = fmt.Errorf("boltstore: %s: %w", what, err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err = err
 	return err
 }
 
@@ -471,31 +478,33 @@ func (s *Store) PutState(st causal.State) error {
 	return s.commit(&st)
 }
 
-// DropPayloads implements causal.Store. The file does not shrink: what becomes
-// free is used for what is written next. Each transaction takes up to 4 MiB of
-// records; what was done stays done if the process ends meanwhile.
-func (s *Store) DropPayloads(before uint64, strip func(frame []byte) []byte) error {
-	s.write.Lock()
-	defer s.write.Unlock()
+// flush writes the records that wait, for a call that goes through all there
+// are. s.write is held.
+func (s *Store) flush() error {
 	s.mu.Lock()
 	err := s.usable()
 	s.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	if err := s.commit(nil); err != nil {
+	return s.commit(nil)
+}
+
+// DropPayloads implements causal.Store. The file does not shrink: what becomes
+// free is used for what is written next. Each transaction takes up to 4 MiB of
+// records; what was done stays done if the process ends meanwhile.
+func (s *Store) DropPayloads(before uint64, strip func(frame []byte) []byte) error {
+	s.write.Lock()
+	defer s.write.Unlock()
+	if err := s.flush(); err != nil {
 		return err
 	}
 	for before = min(before, s.next); s.bare < before; {
 		next := s.bare
-		if err = s.update(func(tx *bbolt.Tx) (err error) {
+		if err := s.check("drop payloads", s.update(func(tx *bbolt.Tx) (err error) {
 			next, err = dropPayloads(tx, s.bare, before, strip)
 			return err
-		}); err != nil {
-			err = fmt.Errorf("boltstore: drop payloads: %w", err)
-			s.mu.Lock()
-			s.err = err
-			s.mu.Unlock()
+		})); err != nil {
 			return err
 		}
 		s.bare = next
@@ -508,24 +517,14 @@ func (s *Store) DropPayloads(before uint64, strip func(frame []byte) []byte) err
 func (s *Store) Compact(before uint64, base []byte) error {
 	s.write.Lock()
 	defer s.write.Unlock()
-	s.mu.Lock()
-	err := s.usable()
-	s.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	if err := s.commit(nil); err != nil {
+	if err := s.flush(); err != nil {
 		return err
 	}
 	var first uint64
-	if err = s.update(func(tx *bbolt.Tx) (err error) {
+	if err := s.check("compact", s.update(func(tx *bbolt.Tx) (err error) {
 		first, err = compact(tx, min(before, s.next), s.next, base)
 		return err
-	}); err != nil {
-		err = fmt.Errorf("boltstore: compact: %w", err)
-		s.mu.Lock()
-		s.err = err
-		s.mu.Unlock()
+	})); err != nil {
 		return err
 	}
 	s.bare = max(s.bare, first)

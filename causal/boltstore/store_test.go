@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.etcd.io/bbolt"
 	"pgregory.net/rapid"
 
 	"github.com/seed-885536be/p2p/causal"
@@ -349,6 +350,36 @@ func TestFullInTheBackground(t *testing.T) {
 		require.ErrorIs(t, s.Append(nil, false), ErrFull)
 		require.ErrorIs(t, s.Close(), ErrFull)
 	})
+}
+
+// TestFailedMeanwhile: what cannot drop or remove old records writes nothing
+// after it either, and every call says why.
+func TestFailedMeanwhile(t *testing.T) {
+	for what, f := range map[string]func(*Store) error{
+		"drop payloads": func(s *Store) error {
+			return s.DropPayloads(3, func(b []byte) []byte { return b[:1] })
+		},
+		"compact": func(s *Store) error { return s.Compact(3, []byte("base")) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			s, _, _ := load(t, filepath.Join(t.TempDir(), "store"), Options{})
+			require.NoError(t, s.Append(frames(0, 3, 100), true))
+			require.NoError(t, s.update(func(tx *bbolt.Tx) error {
+				b := tx.Bucket(bucketRecords)
+				if err := b.Delete(indexKey(0)); err != nil {
+					return err
+				}
+				return b.Put([]byte{0}, nil)
+			}))
+			err := f(s)
+			require.ErrorIs(t, err, ErrCorrupt)
+			require.ErrorContains(t, err, what)
+			require.Equal(t, err, s.Append(frames(3, 1, 100), true))
+			require.Equal(t, err, s.PutState(causal.State{Clean: true}))
+			require.Equal(t, err, f(s))
+			require.EqualError(t, s.Close(), err.Error())
+		})
+	}
 }
 
 func TestGroups(t *testing.T) {
