@@ -70,6 +70,8 @@
 //	a member floods others   its stream is read slowly, and nobody waits for it; WarningEvent "held"
 //	a member comes and goes  it has to wait, longer each time; WarningEvent "flapping"
 //	there is no network      the programs of the machine are a group; WarningEvent "local_only"
+//	one host has IPv4 alone, the two do not reach each other, but others that have both;
+//	another one IPv6 alone   WarningEvent "other_family" if they hear of each other
 //	the disk is full         the node ends with a *p2pchat.StoreError, or WithMemoryFallback
 //	a packet is garbage,     Status.Drops counts it by reason
 //	forged or altered

@@ -10,7 +10,9 @@
 // The own port is a free one unless lan.Config.Listen names it; name it where a
 // firewall has to know it, or where a node is a seed. lan.Check tells which of
 // these is shut, and in which direction; WarningEvent "no_multicast" and
-// Status.Interfaces tell it while a node runs.
+// Status.Interfaces tell it while a node runs. WarningEvent "other_family" names a
+// member that has IPv4 only where this node has IPv6 only, or the other way round:
+// nothing goes between the two until one of their hosts has both.
 //
 //	firewall of a host   let in UDP 7712, and UDP and TCP to the port that Listen names. With TCP shut
 //	                     nobody is welcomed; and a firewall that answers TCP by a reset, instead of

@@ -237,8 +237,8 @@ func TestSituationIPv6Only(t *testing.T) {
 // TestSituationBothFamilies is a host with IPv4 alone and one with IPv6 alone,
 // and one with both. As long as that one leads, all three are a group, although
 // the other two never hear each other: what one says reaches the other, but none
-// of them knows that they have the same. When the one that leads dies, each goes
-// on alone, with all that was said.
+// of them knows that they have the same; and each is told why. When the one that
+// leads dies, each goes on alone, with all that was said.
 func TestSituationBothFamilies(t *testing.T) {
 	t.Parallel()
 	net := lab.NewNet(t, 3)
@@ -247,13 +247,20 @@ func TestSituationBothFamilies(t *testing.T) {
 	net.Host(3).Run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
 	g := onNet(t)
 	g.joinAll(net, 3)
-	require.Equal(t, 1, waitMembers(t, g.nodes).Coord)
+	v := waitMembers(t, g.nodes)
+	require.Equal(t, 1, v.Coord)
 	g.say(g.nodes, 5)
 	for _, n := range g.nodes {
 		n.wait("message", lab.Args{"n": len(g.sent)})
 	}
 	g.check(g.nodes)
 	six, four := g.nodes[1], g.nodes[2]
+	const text = " cannot be reached: all that is known of it is %s, and this node has %s only; give one of the two hosts both"
+	require.Equal(t, v.Members[2].Addr+fmt.Sprintf(text, "IPv4", "IPv6"), six.warned(0, "other_family"))
+	require.Equal(t, v.Members[1].Addr+fmt.Sprintf(text, "IPv6", "IPv4"), four.warned(0, "other_family"))
+	for _, e := range g.nodes[0].Events() {
+		require.NotContains(t, string(e.Line), "other_family")
+	}
 	g.nodes[0].Kill()
 	for _, n := range []*node{six, four} {
 		require.Equal(t, n.id, waitMembers(t, []*node{n}).Coord)

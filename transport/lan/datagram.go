@@ -110,7 +110,9 @@ func (t *Transport) Unicast(to netip.AddrPort, frame []byte) error {
 	}
 	t.sender.mu.Lock()
 	defer t.sender.mu.Unlock()
-	if err := t.write(t.roster.routeTo(plain(to)), t.datagram(frame)); err != nil {
+	to = plain(to)
+	if err := t.write(t.roster.routeTo(to), t.datagram(frame)); err != nil {
+		t.unreached(to, err, time.Now())
 		return t.sendError("send to "+to.String(), err)
 	}
 	return nil

@@ -39,7 +39,7 @@
 // Nobody hands on packets between the families: a host that has IPv4 alone and one
 // that has IPv6 alone do not hear each other, though one with both hears the two.
 // As long as that one coordinates, all three are in one view, but what the two say
-// is known to be everywhere by none of them.
+// is known to be everywhere by none of them; and Warnings says so at both.
 //
 // # Interfaces
 //

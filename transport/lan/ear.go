@@ -152,14 +152,17 @@ func (s *networks) warnings() []transport.Warning {
 
 // Warnings implements transport.Warner. The codes are "no_multicast": for ten
 // seconds nothing but this node's own packets, or not even those, came from the
-// group through an interface; and "local_only": no interface can be used but
-// loopback, though Config.Interfaces does not say so.
+// group through an interface; "local_only": no interface can be used but
+// loopback, though Config.Interfaces does not say so; and "other_family": a peer
+// that something is to be sent to is known by IPv4 addresses only, and this node
+// has IPv6 only, or the other way round. Of several such peers one is named, until
+// a minute after the last attempt to reach it.
 func (t *Transport) Warnings() []transport.Warning {
 	w := t.networks.warnings()
 	if len(t.cfg.Interfaces) == 0 && t.usable() == nil && t.networks.onlyLoopback() {
 		w = append(w, transport.Warning{Code: localOnly, Text: "this machine only: no network can be used"})
 	}
-	return w
+	return append(w, t.others(time.Now())...)
 }
 
 // Times of tend.

@@ -102,6 +102,7 @@ type Transport struct {
 	recent   recent
 	roster   roster
 	seeds    seeds
+	apart    apart
 	redial   redial.Table
 	drops    drops
 

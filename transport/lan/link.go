@@ -501,6 +501,7 @@ func (l *link) tryDial() (*conn, error) {
 	defer cancel()
 	for i := 0; ; i++ {
 		c, err := t.dial(ctx, l.peer)
+		t.unreached(l.peer, err, time.Now())
 		ended := errors.Is(err, errSilent) || isReset(err)
 		if !ended || i == len(retries) || ctx.Err() != nil {
 			return c, err

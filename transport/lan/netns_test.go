@@ -104,6 +104,14 @@ func TestBothFamiliesAreOneGroup(t *testing.T) {
 	talks(t, both, six)
 	talks(t, four, both)
 	for _, p := range []*process{both, six, four} {
+		require.Equal(t, "[]", p.do("warnings"))
+	}
+	require.NotEqual(t, "<nil>", six.do("unicast %v hello", four.at))
+	require.Equal(t, "<nil>", four.do("stream %v hello", six.at))
+	six.until(fmt.Sprintf("[{Code:other_family Interface: Text:%v cannot be reached: all that is known of it is IPv4, and this node has IPv6 only; give one of the two hosts both}]", four.at), "warnings")
+	four.until(fmt.Sprintf("[{Code:other_family Interface: Text:%v cannot be reached: all that is known of it is IPv6, and this node has IPv4 only; give one of the two hosts both}]", six.at), "warnings")
+	require.Equal(t, "[]", both.do("warnings"))
+	for _, p := range []*process{both, six, four} {
 		require.Equal(t, "map[]", p.do("drops"))
 	}
 	require.NoError(t, both.Kill())
