@@ -308,13 +308,14 @@ func (s *Store) scan(next, end uint64, f func(causal.Record) error) (_ uint64, d
 	defer tx.Rollback()
 	c := tx.Bucket(bucketRecords).Cursor()
 	step := c.First
+	const most = 256 << 10 // read at once, to the end of a chunk
 	var batch []chunk
-	var buf []byte
+	buf := make([]byte, 0, min(tx.Size(), most+chunkSize))
 	for {
 		// f is not to be called under the guard: its panics are its own.
 		if err := s.guard(func() error {
 			batch, buf = batch[:0], buf[:0]
-			for len(buf) < 256<<10 {
+			for len(buf) < most {
 				k, v := step()
 				step = c.Next
 				if k == nil {
