@@ -41,9 +41,9 @@ func (d *drops) count(why drop) { d[why].Add(1) }
 
 // refused counts a packet or a hello that could not be read.
 func (d *drops) refused(err error) {
-	var version *transport.VersionError
+	_, version := errors.AsType[*transport.VersionError](err)
 	switch {
-	case errors.As(err, &version):
+	case version:
 		d.count(dropVersion)
 	case errors.Is(err, errForeign):
 		d.count(dropForeign)

@@ -100,3 +100,22 @@ func BenchmarkFlood(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkRefused refuses datagrams that are read: of no protocol, and of another
+// group.
+func BenchmarkRefused(b *testing.B) {
+	t := New(Config{})
+	require.NoError(b, t.configure())
+	addr := netip.MustParseAddrPort("10.0.0.1:4000")
+	t.addr.Store(&addr)
+	foreign := t.header(kindBeacon, 0)
+	foreign.label[0] ^= 1
+	for name, packet := range map[string][]byte{"garbage": make([]byte, 100), "foreign_group": foreign.append(nil)} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				t.arrived(packet, addr, way{})
+			}
+		})
+	}
+}

@@ -44,8 +44,8 @@ func (l *limiter) allow(source netip.Addr, now time.Time) bool {
 
 // strange reports a packet of this group in another version, at a bounded rate.
 func (t *Transport) strange(b []byte, from netip.AddrPort, err error) {
-	var version *transport.VersionError
-	if errors.As(err, &version) && b[3] != kindRefusal && sameGroup(b, t.label) && t.strangers.allow(from.Addr(), time.Now()) {
+	version, ok := errors.AsType[*transport.VersionError](err)
+	if ok && b[3] != kindRefusal && sameGroup(b, t.label) && t.strangers.allow(from.Addr(), time.Now()) {
 		t.handler.Handle(transport.Event{Kind: transport.Stranger, Peer: from, Err: version})
 	}
 }
