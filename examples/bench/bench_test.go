@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/ed25519"
+	"crypto/rand"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
@@ -12,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed-885536be/p2p/causal"
 )
 
 // TestMain makes this test binary one of the processes that it measures.
@@ -48,6 +52,7 @@ func TestModes(t *testing.T) {
 		"-mode throughput -messages 2000 -raw -keep":       func(r result) float64 { return r.PerSecond },
 		"-mode throughput -messages 2000 -size 16":         func(r result) float64 { return r.PerSecond },
 		"-mode throughput -messages 2000 -election ring":   func(r result) float64 { return r.CPUPerDelivery },
+		"-mode throughput -messages 2000 -writers 40":      func(r result) float64 { return r.PerSecond },
 		"-mode throughput -messages 2000 -data":            func(r result) float64 { return r.PerSecond },
 		"-mode throughput -messages 2000 -sealed":          func(r result) float64 { return r.PerSecond },
 		"-mode throughput -volume 5000000 -size 100000":    func(r result) float64 { return r.PerSecond },
@@ -57,6 +62,7 @@ func TestModes(t *testing.T) {
 		"-mode failover -fault cut":                        func(r result) float64 { return r.Seconds["known"] },
 		"-mode join":                                       func(r result) float64 { return r.Seconds["from_start"] },
 		"-mode catchup -messages 2000":                     func(r result) float64 { return r.Seconds["from_start"] },
+		"-mode catchup -messages 2000 -writers 40":         func(r result) float64 { return r.Seconds["from_start"] },
 		"-mode heal -nodes 4":                              func(r result) float64 { return r.Seconds["merged"] },
 		"-mode idle -nodes 2 -duration 300ms":              func(r result) float64 { return r.IdleCPU },
 	} {
@@ -141,10 +147,44 @@ func TestTally(t *testing.T) {
 	require.Error(t, err)
 }
 
+// What was said in the past comes first, once, and is not counted as measured.
+func TestTallyOfThePast(t *testing.T) {
+	var tally tally
+	require.NoError(t, tally.takePast(causal.MessageID{Writer: causal.WriterID{1}, N: 1}))
+	require.NoError(t, tally.takePast(causal.MessageID{Writer: causal.WriterID{2}, N: 1}))
+	require.ErrorContains(t, tally.takePast(causal.MessageID{Writer: causal.WriterID{2}, N: 1}), "only one")
+	require.ErrorContains(t, tally.takePast(causal.MessageID{Writer: causal.WriterID{3}, N: 2}), "only one")
+	require.EqualValues(t, 2, tally.past.Load())
+	require.Zero(t, tally.total.Load())
+	require.NoError(t, tally.take(head{n: 1}))
+	require.ErrorContains(t, tally.takePast(causal.MessageID{Writer: causal.WriterID{3}, N: 1}), "after one that is measured")
+}
+
+// A past is written by as many as asked for.
+func TestPast(t *testing.T) {
+	_, key, err := ed25519.GenerateKey(nil)
+	require.NoError(t, err)
+	log, err := withPast(causal.Config{Key: key, Group: "g", Rand: rand.Reader}, 40)
+	require.NoError(t, err)
+	var tally tally
+	var order []causal.WriterID
+	for m := range log.History(0, false) {
+		require.NoError(t, tally.takePast(m.ID))
+		require.False(t, m.Own)
+		order = append(order, m.ID.Writer)
+	}
+	require.Len(t, order, 40)
+	last, ok := log.Lookup(causal.MessageID{Writer: order[39], N: 1})
+	require.True(t, ok)
+	require.EqualValues(t, 40, last.Height) // it follows all others
+	require.NoError(t, log.Close())
+}
+
 func TestWrongFlags(t *testing.T) {
 	for _, args := range []string{
 		"-mode speed", "-nodes 1", "-senders 5", "-size 15", "-messages 0", "-rate 0", "-election vote", "-fault luck",
-		"-loss 1", "-raw -mode heal", "-raw -compare", "-keep", "more", "-sweep nodes", "-sweep nodes=1,2", "-nosuch",
+		"-loss 1", "-raw -mode heal", "-raw -compare", "-keep", "-writers -1",
+		"-writers 4 -raw", "-writers 4 -compare", "-writers 4 -data", "more", "-sweep nodes", "-sweep nodes=1,2", "-nosuch",
 	} {
 		var out, errs strings.Builder
 		require.Equal(t, 2, run(t.Context(), strings.Fields(args), &out, &errs), args)

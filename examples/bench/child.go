@@ -53,6 +53,7 @@ type report struct {
 	Addr string `json:"addr,omitempty"`
 	ID   uint32 `json:"id,omitempty"`
 	N    int    `json:"n,omitempty"`
+	Past int    `json:"past,omitempty"` // messages of the past that were delivered
 	Err  string `json:"err,omitempty"`
 	usage
 	Digest    string  `json:"digest,omitempty"`
@@ -125,6 +126,11 @@ func (p *process) run(in io.Reader) error {
 	}
 	defer func() { _ = p.node.close() }()
 	from := time.Now()
+	if p.set.Mode == "catchup" { // which is over with the start, as good as
+		if err := p.profile(true); err != nil {
+			return err
+		}
+	}
 	if err := p.node.start(ctx); err != nil {
 		return err
 	}
@@ -176,7 +182,7 @@ func (p *process) carryOut(ctx context.Context, c command) {
 	case "usage":
 		r.usage = used()
 		r.Digest = p.node.digest()
-		r.N = int(p.tally.total.Load())
+		r.N, r.Past = int(p.tally.total.Load()), int(p.tally.past.Load())
 		p.latencies.Lock()
 		r.Latencies = p.latencies.list
 		p.latencies.Unlock()

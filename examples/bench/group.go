@@ -6,11 +6,15 @@ import (
 	"net/netip"
 	"os"
 
+	"github.com/seed-885536be/p2p/causal"
 	"github.com/seed-885536be/p2p/election"
 	"github.com/seed-885536be/p2p/p2pchat"
 	"github.com/seed-885536be/p2p/transport/fault"
 	"github.com/seed-885536be/p2p/transport/lan"
 )
+
+// room is where all is said that is measured.
+const room = "bench"
 
 // groupNode is a p2pchat.Node on the loopback interface.
 type groupNode struct {
@@ -38,6 +42,9 @@ func newGroupNode(p *process) (*groupNode, error) {
 		g.dir = dir
 		opts = append(opts, p2pchat.WithDataDir(dir))
 	}
+	if p.set.Index == 0 && p.set.past() > 0 { // the others take it over from the first
+		opts = append(opts, p2pchat.WithLog(func(cfg causal.Config) (causal.Log, error) { return withPast(cfg, p.set.past()) }))
+	}
 	n, err := p2pchat.New(opts...)
 	if err != nil {
 		return nil, errors.Join(err, g.removeData())
@@ -61,7 +68,13 @@ func (g *groupNode) start(ctx context.Context) error {
 	}()
 	go func() {
 		for m := range messages {
-			if err := g.p.took(m.Data); err != nil {
+			err := error(nil)
+			if m.Room == room {
+				err = g.p.took(m.Data)
+			} else {
+				err = g.p.tally.takePast(m.ID)
+			}
+			if err != nil {
 				g.p.say(report{Ev: "failed", Err: err.Error()})
 				return
 			}
@@ -74,7 +87,7 @@ func (g *groupNode) addr() string { return g.n.Self().Addr.String() }
 func (g *groupNode) id() uint32   { return g.n.Self().ID }
 
 func (g *groupNode) send(ctx context.Context, data []byte) error {
-	_, err := g.n.Send(ctx, "bench", data)
+	_, err := g.n.Send(ctx, room, data)
 	return err
 }
 

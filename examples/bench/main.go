@@ -12,6 +12,7 @@
 //	go run ./examples/bench -mode latency -rate 200
 //	go run ./examples/bench -mode failover -fault kill|stop|cut
 //	go run ./examples/bench -mode join|catchup|heal|idle|loss
+//	go run ./examples/bench -writers 1024            in a history that so many have written
 //
 // Each run is a line of JSON on standard output; a table for people follows on
 // standard error. With -runs n it is repeated and the table shows minimum,
@@ -51,6 +52,7 @@ type settings struct {
 	Fault    string        `json:"fault"`
 	Loss     float64       `json:"loss"`
 	Warm     int           `json:"warm"`
+	Writers  int           `json:"writers,omitempty"`
 
 	Label   string `json:"label,omitempty"` // the swept flag
 	compare bool
@@ -182,10 +184,11 @@ func parse(args []string, out io.Writer) (settings, error) {
 	fs.StringVar(&s.Fault, "fault", "kill", "of failover: kill, stop (SIGSTOP) or cut (its network)")
 	fs.Float64Var(&s.Loss, "loss", 0.3, "of loss: the share of packets lost")
 	fs.IntVar(&s.Warm, "warm", 0, "`MB` of memory that each process uses before anything else, and then has for its history: where new memory is slow, as on many virtual machines, the figures say what the program itself takes")
+	fs.IntVar(&s.Writers, "writers", 0, "writers of the history, with those that send: the others wrote a message each, in runs before this one")
 	fs.IntVar(&s.runs, "runs", 1, "how often")
 	fs.StringVar(&s.sweep, "sweep", "", "repeat for each `value` of a flag, as in nodes=2,4,8")
 	fs.StringVar(&s.plot, "plot", "", "draw the swept figure into this SVG `file`")
-	fs.StringVar(&s.profile, "cpuprofile", "", "of throughput, latency, loss and idle: `directory` for a processor profile of each process")
+	fs.StringVar(&s.profile, "cpuprofile", "", "of throughput, latency, loss, catchup and idle: `directory` for a processor profile of each process")
 	fs.DurationVar(&s.timeout, "timeout", 2*time.Minute, "the longest that one run may take")
 	if err := fs.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -218,6 +221,12 @@ func (s settings) validate(rest []string) error {
 		return fmt.Errorf("-messages %d: want one a sender to %d", s.Messages, maxMessages)
 	case s.Warm < 0 || s.Warm > 1<<14:
 		return fmt.Errorf("-warm %d: want 0 to %d", s.Warm, 1<<14)
+	case s.Writers < 0 || s.Writers > maxWriters:
+		return fmt.Errorf("-writers %d: want 0 to %d", s.Writers, maxWriters)
+	case s.Writers > 0 && s.Data:
+		return errors.New("-writers and -data exclude each other")
+	case s.Writers > 0 && (s.Raw || s.compare):
+		return errors.New("plain TCP has no -writers")
 	case s.Rate <= 0 || s.Duration <= 0 || s.runs < 1 || s.timeout <= 0:
 		return errors.New("-rate, -duration, -runs and -timeout must be positive")
 	case s.Election != "bully" && s.Election != "ring":

@@ -92,6 +92,9 @@ func (l *lab) check(total int) ([]report, error) {
 		if r.N != total {
 			return nil, fmt.Errorf("process %d delivered %d messages of %d", i, r.N, total)
 		}
+		if want := l.set.past(); r.Past != want {
+			return nil, fmt.Errorf("process %d delivered %d messages of the past, which has %d", i, r.Past, want)
+		}
 		if r.Digest != reports[0].Digest {
 			return nil, fmt.Errorf("processes 0 and %d do not hold the same history", i)
 		}
@@ -314,6 +317,9 @@ func catchup(l *lab, r *result) error {
 	}
 	r.Seconds["from_start"] = latest(done).Sub(from).Seconds()
 	r.Seconds["from_join"] = latest(done).Sub(time.Unix(0, p.ready.From)).Seconds()
+	if err := l.profile(false); err != nil {
+		return err
+	}
 	reports, err := l.check(l.set.Messages)
 	if err != nil {
 		return err

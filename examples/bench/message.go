@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+
+	"github.com/seed-885536be/p2p/causal"
 )
 
 // A message begins with who sent it, one message that the sender had read
@@ -51,6 +53,8 @@ func parseHead(b []byte) (head, error) {
 type tally struct {
 	seen  [maxSenders]atomic.Uint64
 	total atomic.Uint64
+	past  atomic.Uint64 // messages of the past
+	wrote map[causal.WriterID]struct{}
 }
 
 // take counts a message. The error names what was delivered twice, lost, or
@@ -66,6 +70,23 @@ func (t *tally) take(h head) error {
 	}
 	t.seen[h.sender].Store(h.n)
 	t.total.Add(1)
+	return nil
+}
+
+// takePast counts a message of the past, where each is of another writer.
+func (t *tally) takePast(id causal.MessageID) error {
+	_, twice := t.wrote[id.Writer]
+	switch {
+	case twice || id.N != 1:
+		return fmt.Errorf("message %v of the past is not the only one of its writer", id)
+	case t.total.Load() > 0:
+		return fmt.Errorf("message %v of the past came after one that is measured", id)
+	}
+	if t.wrote == nil {
+		t.wrote = make(map[causal.WriterID]struct{})
+	}
+	t.wrote[id.Writer] = struct{}{}
+	t.past.Add(1)
 	return nil
 }
 
