@@ -36,23 +36,26 @@
 //
 // N is the number of members, H the heartbeat, B the bytes of a message with the
 // names of its room and author, D the other heads that its block follows: none if
-// one speaks at a time, one or two as a rule.
+// one speaks at a time, one or two as a rule. BENCHMARKS.md, under Sizes, has the
+// commands that measure this.
 //
 //	members            up to 65,536 in membership; every two hold a connection, so a node has N-1 of
 //	                   them and as many descriptors: tested are 64 processes on one machine, and 1,000
 //	                   in the simulator, see BENCHMARKS.md
 //	a link             two goroutines; at most 1 MiB queued (lan.Config.Queue), mostly nothing; more
 //	                   is read from the log again when the peer takes it
-//	at rest            1/H multicasts, of some 400 bytes, and (N-1)/2H frames on streams to the coordinator, of
-//	                   some 80; with more than 32 members (N-1)/H datagrams of some 300 instead
+//	at rest            1/H multicasts, of some 270 bytes, and (N-1)/2H frames on streams to the coordinator, of
+//	                   some 130; with more than 32 members (N-1)/H datagrams of some 260 instead. A
+//	                   transport's header and the network's come to that
 //	a message          goes to each member on its stream: B·(N-1) bytes leave its author; and, if it is small
 //	                   and 2 ms after the one before, to the group by multicast, in a datagram with the last ones
 //	history, each      up to 126 KiB of messages that are sent at one time are one block. A block has 67 bytes,
-//	node               about 70 and 50·D for its body, and about 130 in indexes; a message in it has B + 1
+//	node               about 70 and 50·D for its body, and about 170 in indexes; a message in it has B + 1
 //	                   to B + 3. So one that is sent alone takes some B + 300 bytes, one of many
 //	                   some B + 4
 //	one member more    a chain of blocks for each run of its program, 52 bytes for it in an
-//	                   exchange of histories between two nodes
+//	                   exchange of histories between two nodes as long as there are no more than 400
+//	                   such chains, and less beyond
 //	direct messages    4 MiB wait for one member, 2 MiB of each sender for a reader, 64 MiB of all
 //	events             4,096 for each reader
 //	strangers          all that is kept of them is bounded: see transport/lan and transport/seal

@@ -49,3 +49,45 @@ func TestOverheadDoesNotGrowWithTheHistory(t *testing.T) {
 	require.Less(t, held-10, 40.0, "bytes of memory for a message beyond its own")
 	runtime.KeepAlive(m)
 }
+
+// What a block takes, as the operations page has it.
+func TestSizesOfABlock(t *testing.T) {
+	const size = 100
+	body := func(m *Memory) (bytes, deps int) { // of the last block, which has one message
+		raw := m.raw(m.blocks.n - 1)
+		var f frame
+		require.NoError(t, f.decode(m.hash, raw))
+		return len(raw) - frameHead - 1 - size, len(f.deps)
+	}
+	m := benchLog(t, 1)
+	fill(m, 1_000, size)
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	const blocks = 50_000
+	for range blocks {
+		fill(m, 1, size)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	alone, deps := body(m)
+	require.Zero(t, deps)
+	held := float64(after.HeapAlloc-before.HeapAlloc) / blocks
+	t.Logf("a block: %d bytes, and %d for its body; in memory, with a message of %d, %.0f bytes", frameHead, alone, size, held)
+	require.InDelta(t, 70, alone, 5)
+	require.InDelta(t, size+300, held, 30)
+
+	// Two who speak at one time.
+	a, b := pair(t)
+	fill(a, 1, size)
+	fill(b, 1, size)
+	exchange(a, b)
+	fill(a, 1, size)
+	both, deps := body(a)
+	require.Equal(t, 1, deps)
+	fill(a, 1, size)
+	alone, deps = body(a)
+	require.Zero(t, deps)
+	t.Logf("each other head that it follows: %d bytes", both-alone)
+	require.InDelta(t, 50, both-alone, 2)
+}

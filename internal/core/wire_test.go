@@ -251,3 +251,20 @@ func TestPartsMakeTheFrame(t *testing.T) {
 		}
 	}
 }
+
+// What a writer takes in an exchange of histories of less than 400 writers, as
+// the operations page has it: a tip in a Pull, and a receipt in an Ack.
+func TestSizeOfAWriter(t *testing.T) {
+	writer := bytes.Repeat([]byte{200}, 16)
+	size := func(n int) int {
+		pull, ack := &causal.Pull{Parts: []causal.Part{}}, &causal.Ack{Doubts: []causal.Tip{}}
+		for i := range n {
+			pull.Tips = append(pull.Tips, causal.Tip{Writer: causal.WriterID(writer), N: uint64(i)})
+			ack.Tips = append(ack.Tips, causal.Dot{Writer: causal.WriterID(writer), N: uint64(i)})
+		}
+		return len(encodeLog(sender{From: testKey}, pull)) + len(encodeLog(sender{From: testKey}, ack))
+	}
+	each := float64(size(300)-size(100)) / 200
+	t.Logf("%.1f bytes", each)
+	require.InDelta(t, 52, each, 5)
+}
