@@ -77,10 +77,12 @@ type Memory struct {
 	full      int    // bytes at which a block is closed
 	open      []byte // payload of the block to come
 	openCount uint32
-	openUntil time.Time // when it is closed at the latest
-	mine      []uint32  // own blocks of this run
-	sent      [8]cached // Blocks made for others, to be used again
-	oldest    int       // of sent
+	openUntil time.Time    // when it is closed at the latest
+	mine      []uint32     // own blocks of this run
+	sent      [8]cached    // Blocks made for others, to be used again
+	oldest    int          // of sent
+	held      uint64       // own blocks from this number on are not sent by streams; 0: all are,
+	heldBut   map[Key]bool // as they are to these
 
 	// Who is there.
 	peers   map[Key]*peer
@@ -118,7 +120,8 @@ type Memory struct {
 	fresh   map[WriterID][32]byte
 	parents []uint32
 	via     uint32 // who sent what is being delivered,
-	early   bool   // and that it came by a Fresh
+	early   bool   // and that it came by a Fresh,
+	apart   bool   // and what it follows comes in the same way
 	wake    []woken
 	woke    frame
 	scratch []byte

@@ -265,7 +265,7 @@ func (m *Memory) has(p *peer) bool {
 	case p.serving != nil:
 		return p.serving.credit > 0 || len(p.serving.base) > 0
 	}
-	return p.cursor < len(m.mine)
+	return m.waits(p)
 }
 
 // Next implements Log. Of what a peer is sent first comes what is small and
@@ -324,7 +324,7 @@ func (m *Memory) Next(now time.Time, key Key) Protocol {
 			return nil
 		}
 		return m.batch(p)
-	case p.cursor < len(m.mine):
+	case m.waits(p):
 		return m.live(p)
 	}
 	return nil
@@ -344,10 +344,10 @@ func (m *Memory) live(p *peer) *Blocks {
 		i, m.oldest = m.oldest, (m.oldest+1)%len(m.sent)
 		m.sent[i] = cached{}
 	}
-	c := &m.sent[i]
-	if c.msg == nil || c.to < len(m.mine) && m.room(c) {
+	c, end := &m.sent[i], m.sendable(p)
+	if c.msg == nil || c.to < end && m.room(c) {
 		*c = cached{from: p.cursor, to: p.cursor, msg: new(Blocks)}
-		for size := 0; c.to < len(m.mine); c.to++ {
+		for size := 0; c.to < end; c.to++ {
 			raw := m.raw(m.mine[c.to])
 			if size += len(raw); size > sendBytes && len(c.msg.Frames) > 0 {
 				break

@@ -156,7 +156,10 @@ func (m *Memory) accept(f *frame, from Key, backlog bool) {
 	}
 	if missing := m.parentsOf(f); len(missing) > 0 {
 		m.pending.add(f, missing, from, backlog, m.now)
-		m.pending.byHash[f.hash].early = m.early
+		e := m.pending.byHash[f.hash]
+		if e.early = m.early; m.apart {
+			e.ask = m.now.Add(patience)
+		}
 		m.limit()
 		return
 	}

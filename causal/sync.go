@@ -581,7 +581,7 @@ func (s *session) pass(x *block) {
 }
 
 func (m *Memory) covered(p *peer, s *session, x *block) bool {
-	if x.height <= s.floor {
+	if x.height <= s.floor || m.withheld(p, x) {
 		return true
 	}
 	if int(x.writer) < len(s.cover) {
