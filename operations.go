@@ -48,7 +48,9 @@
 //	                   some 130; with more than 32 members (N-1)/H datagrams of some 260 instead. A
 //	                   transport's header and the network's come to that
 //	a message          goes to each member on its stream: B·(N-1) bytes leave its author; and, if it is small
-//	                   and 2 ms after the one before, to the group by multicast, in a datagram with the last ones
+//	                   and 2 ms after the one before, to the group by multicast, in a datagram with the last ones.
+//	                   Between 16 hosts and more, what the streams cannot keep up with leaves its author once,
+//	                   in pieces of 1 KiB by multicast: see p2pchat.WithMulticast, also for when it does not
 //	history, each      up to 126 KiB of messages that are sent at one time are one block. A block has 67 bytes,
 //	node               about 70 and 50·D for its body, and about 170 in indexes; a message in it has B + 1
 //	                   to B + 3. So one that is sent alone takes some B + 300 bytes, one of many

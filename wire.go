@@ -37,8 +37,8 @@
 // # Frames
 //
 // The first byte is the kind: the number of the message, and the base of its
-// package, 00 for membership, 30 for election, 40 for causal, and 60 for direct
-// messages. A transport that seals has those from 80 on; see transport.FirstSealed.
+// package, 00 for membership, 30 for election, 40 for causal, 50 for what goes to
+// the group in pieces, and 60 for direct messages. A transport that seals has those from 80 on; see transport.FirstSealed.
 //
 //	kind      what follows                                   travels by
 //	01 to 16  Header, message, after 03 and 04 a Beat or     datagram, to the group or one node; by
@@ -48,6 +48,7 @@
 //	41 to 4b  sender, message                                stream
 //	4c        sender, message                                datagram, to the group or one node
 //	46        the same, if what is lacking is a Fresh        datagram to its sender
+//	50, 51    sender, message                                datagram, to the group or one node
 //	60 to 62  sender, message, trailer                       stream
 //	63, 64    sender, message                                stream
 //
@@ -133,6 +134,13 @@
 //	Range      To Bound, Print bytes
 //	Diff       Index u32, Blocks u64, Short bytes
 //
+// these are for blocks that go to the group in pieces,
+//
+//	50  PIECE         N u64, Size u32, Index u32, Data bytes
+//	51  MISSING       Spans list of stretch
+//
+//	stretch    N u64, From u32, To u32
+//
 // and these are direct messages:
 //
 //	60  HELLO         Nonce u64, Session 16 bytes
@@ -146,6 +154,16 @@
 // Number, NextID, and for each member Key, Inc, ID, endpoint as text ("10.0.0.1:7000",
 // "[fd00::1]:7000"), 00, Name, 00. Numbers are big-endian in the length that they
 // have here.
+//
+// # Pieces
+//
+// A PIECE is a part of the block number N of its sender's writer, which has Size
+// bytes: those from 1,024 times Index on, 1,024 of them, or the rest. It goes to the
+// group. One with no Size goes to one node and asks whether that takes pieces; the
+// answer is a MISSING with nothing in it. Nobody sends pieces before all members
+// have answered. In other cases MISSING goes to who sent pieces, and lists which of
+// those that others have overtaken did not come, From one and before To; they are
+// sent to the group again.
 //
 // # Direct messages
 //

@@ -133,6 +133,7 @@
 //	timing      membership.Default: heartbeat 500 ms, time-out 2 s
 //	elector     election.NewBully
 //	transport   lan.New(lan.Config{})
+//	multicast   of what is too much for the streams, from 16 hosts on (WithMulticast)
 //
 // # Wire
 //

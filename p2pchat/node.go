@@ -196,6 +196,7 @@ func (n *Node) start() error {
 		return err
 	}
 	n.core = core.New(g, n.history, n.key, n.cfg.transport.Group())
+	n.core.Cast(n.cfg.multicast)
 	if _, ok := n.cfg.transport.(transport.Gatherer); ok {
 		n.core.Gather()
 	}

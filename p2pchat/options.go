@@ -42,12 +42,14 @@ type config struct {
 	detector   membership.NewDetector
 	membership func(membership.Config) (membership.Membership, error)
 	log        func(causal.Config) (causal.Log, error)
+	multicast  int // hosts
 }
 
 func configure(opts []Option) (config, error) {
 	cfg := config{
 		nick: "peer", elector: election.NewBully, timing: membership.Default(),
 		logger: slog.New(slog.DiscardHandler), maxMessage: MaxMessage,
+		multicast: MulticastHosts,
 	}
 	var errs []error
 	for _, o := range opts {
@@ -155,6 +157,27 @@ func WithTiming(t membership.Timing) Option {
 		c.timing = t
 		if err := t.Validate(); err != nil {
 			return fmt.Errorf("p2pchat: WithTiming: %w", err)
+		}
+		return nil
+	}
+}
+
+// MulticastHosts is the default of WithMulticast.
+const MulticastHosts = 16
+
+// WithMulticast says from how many hosts on this node sends what it writes to
+// the group by multicast, once for all, when its streams to the members, each of
+// which takes the same bytes, cannot keep up. The default is MulticastHosts;
+// zero is never. What gets lost is sent again, and in the end the streams have
+// it. Multicast goes on only as long as it is faster than the streams were: on
+// wired networks it is, on most wireless ones it is not. It reaches all ports of
+// a switch that does not watch who listens (IGMP snooping), so that a program on
+// such a network may not want it.
+func WithMulticast(hosts int) Option {
+	return func(c *config) error {
+		c.multicast = hosts
+		if hosts < 0 {
+			return fmt.Errorf("p2pchat: WithMulticast(%d): the number is negative", hosts)
 		}
 		return nil
 	}

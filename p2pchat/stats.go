@@ -28,6 +28,9 @@ type Stats struct {
 	ViewsTaken uint64            `json:"views_taken"` // made by others
 	Pulls      uint64            `json:"pulls"`       // syncs asked for
 	Served     uint64            `json:"served"`      // bytes of history sent to syncs
+	Pieces     uint64            `json:"pieces"`      // of own blocks sent by multicast, see WithMulticast
+	Resent     uint64            `json:"resent"`      // such pieces sent again
+	PiecesCame uint64            `json:"pieces_came"` // such pieces of others
 	DirectSent uint64            `json:"direct_sent"` // direct messages acknowledged
 	DirectCame uint64            `json:"direct_came"` // direct messages received
 	Drops      map[string]uint64 `json:"drops"`       // what was refused, by reason
@@ -58,6 +61,8 @@ func (n *Node) Stats() Stats {
 	s.ViewsMade, s.ViewsTaken = m.ViewsMade, m.ViewsTaken
 	d := n.core.DirectStats()
 	s.DirectSent, s.DirectCame, s.Waiting, s.Unread = d.Sent, d.Received, d.Waiting, d.Unread
+	c := n.core.CastStats()
+	s.Pieces, s.Resent, s.PiecesCame = c.Sent, c.Again, c.Took
 	s.Links = n.core.Links()
 	n.core.Drops(s.Drops)
 	if r, ok := n.cfg.transport.(transport.Reporter); ok {

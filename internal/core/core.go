@@ -34,6 +34,7 @@ type Core struct {
 	mail  *direct
 
 	spread   spread // of own blocks
+	cast     *cast  // of many
 	appended int    // calls of Append since Flush
 	links    map[netip.AddrPort]*link
 	peers    map[membership.Key]*link // those of links whose key is known
@@ -101,11 +102,19 @@ type Held struct {
 func New(g *Group, log causal.Log, key ed25519.PrivateKey, group string) *Core {
 	return &Core{
 		group: g, log: log, self: g.self, signs: newSigner(key, group), mail: newDirect(g.self, group),
-		spread: newSpread(log), links: make(map[netip.AddrPort]*link), peers: make(map[membership.Key]*link),
+		spread: newSpread(log), cast: newCast(log, g.self), links: make(map[netip.AddrPort]*link), peers: make(map[membership.Key]*link),
 		drops:   make(map[string]uint64),
 		gate:    gate{sources: make(map[netip.AddrPort]*tally)},
 		streams: gate{sources: make(map[netip.AddrPort]*tally)},
 		refused: refusals{each: make(map[netip.AddrPort]tally), heard: make(map[string]int)},
+	}
+}
+
+// Cast lets own blocks go to the group by multicast when the streams cannot keep
+// up, if its members are on so many hosts; zero is never.
+func (c *Core) Cast(hosts int) {
+	if c.cast.log != nil {
+		c.cast.least = hosts
 	}
 }
 
@@ -152,6 +161,7 @@ func (c *Core) Flush(now time.Time) error {
 	err := c.log.Flush(now)
 	c.multicast(c.spread.flushed(now, c.appended, len(c.group.View().Members)))
 	c.appended = 0
+	c.cast.flushed(now)
 	c.settle(now)
 	return err
 }
@@ -175,6 +185,9 @@ func (c *Core) TakeDirect(now time.Time) (m DirectMessage, ok bool) {
 	c.settle(now)
 	return m, ok
 }
+
+// CastStats are the counters of what went to the group in pieces.
+func (c *Core) CastStats() CastStats { return c.cast.count }
 
 // DirectStats are the counters of the direct messages.
 func (c *Core) DirectStats() DirectStats {
@@ -307,6 +320,8 @@ func (c *Core) receive(now time.Time, e transport.Event, f frame) {
 		}
 	case f.election != nil:
 		c.group.StepElection(now, e.Peer, f.header, *f.election)
+	case f.cast != nil:
+		c.receiveCast(now, e, f)
 	case f.log != nil && f.log.Kind() == causal.KindFresh:
 		if l := c.from(e, f); l != nil {
 			c.log.Step(now, l.key, f.log)
@@ -344,6 +359,7 @@ func (c *Core) Tick(now time.Time) {
 	c.log.Tick(now)
 	c.mail.tick(now)
 	c.multicast(c.spread.tick(now))
+	c.cast.tick(now)
 	if !c.dial.IsZero() && !now.Before(c.dial) {
 		c.redial(now)
 	}
@@ -359,7 +375,7 @@ func (c *Core) Deadline() time.Time {
 		return time.Time{}
 	}
 	due := earlier(earlier(c.group.Deadline(), c.log.Deadline()), earlier(c.mail.deadline(), c.spread.deadline()))
-	return earlier(earlier(due, c.refused.due), earlier(c.dial, c.syncing))
+	return earlier(earlier(earlier(due, c.cast.deadline()), c.refused.due), earlier(c.dial, c.syncing))
 }
 
 // Ready returns what has accumulated since the last call, and forgets it.
@@ -387,6 +403,7 @@ func (c *Core) settle(now time.Time) {
 		c.out.Err = g.Err
 	}
 
+	c.sendCast()
 	// SendBeat is left alone: what a Beat to the group would say is in the Acks
 	// on every stream, which are not lost and cost nobody a signature.
 	r := c.log.Ready()
@@ -536,6 +553,7 @@ func (c *Core) installed(now time.Time, in membership.Installed) {
 		}
 	}
 	c.log.SetPeers(now, members)
+	c.cast.view(v)
 	c.mail.view(now, v, in.Left, func(k membership.Key) bool { l := c.peers[k]; return l != nil && l.up })
 	if in.Prev.Members == nil {
 		c.syncing = now
@@ -564,6 +582,39 @@ func (c *Core) from(e transport.Event, f frame) *link {
 func (c *Core) unicast(l *link, m causal.Protocol) {
 	if m != nil {
 		c.out.Out = append(c.out.Out, Out{To: l.addr, Frame: encodeLog(c.sender(), m)})
+	}
+}
+
+// sendCast passes on what the cast has to say.
+func (c *Core) sendCast() {
+	for _, o := range c.cast.out {
+		f, l := encodeCast(c.sender(), o.body), c.peers[o.to]
+		switch {
+		case o.group:
+			c.out.Out = append(c.out.Out, Out{Group: true, Frame: f})
+		case l != nil:
+			c.out.Out = append(c.out.Out, Out{To: l.addr, Frame: f})
+		}
+	}
+	c.cast.out = nil
+}
+
+// receiveCast takes a message of a cast. Nothing in it is signed but the blocks
+// that the pieces make.
+func (c *Core) receiveCast(now time.Time, e transport.Event, f frame) {
+	l := c.from(e, f)
+	if l == nil {
+		return
+	}
+	switch m := f.cast.(type) {
+	case *missing:
+		c.cast.heard(now, l.key, m)
+	case *piece:
+		if m.Size == 0 {
+			c.cast.asks(now, l.key)
+		} else if block := c.cast.take(now, l.key, m); block != nil {
+			c.cast.log.Apart(now, l.key, block)
+		}
 	}
 }
 

@@ -222,6 +222,10 @@ func kindOf(kind byte) any {
 		return reflect.New(reflect.TypeOf(everyDirect[kind-wireDirect]).Elem()).Interface()
 	case kind >= wireDirect:
 		return nil
+	case kind >= wireCast:
+		if int(kind-wireCast) < len(everyCast) {
+			return reflect.New(reflect.TypeOf(everyCast[kind-wireCast]).Elem()).Interface()
+		}
 	case kind >= wireLog:
 		for _, m := range everyLog {
 			if m.Kind() == causal.Kind(kind-wireLog) {
@@ -240,7 +244,7 @@ func kindOf(kind byte) any {
 
 // taken reports whether frames of a kind are decoded at all.
 func taken(kind byte) bool {
-	if kind >= wireLog && kind < wireDirect {
+	if kind >= wireLog && kind < wireCast {
 		_, _, err := decodeLog(causal.Kind(kind-wireLog), nil)
 		return err != errKind
 	}
@@ -329,6 +333,8 @@ func nameOf(kind byte) string {
 	switch {
 	case kind >= wireDirect:
 		return [...]string{"HELLO", "KEY", "OPEN", "DATA", "ACK"}[kind-wireDirect]
+	case kind >= wireCast:
+		return [...]string{"PIECE", "MISSING"}[kind-wireCast]
 	case kind >= wireLog:
 		return reflect.TypeOf(kindOf(kind)).Elem().Name()
 	case kind >= wireElection:
@@ -343,6 +349,8 @@ func encodeAs(s *signer, kind byte, h membership.Header, by sender, m any, beat 
 	switch {
 	case kind >= wireDirect:
 		b = encodeDirect(by, m)
+	case kind >= wireCast:
+		b = encodeCast(by, m)
 	case kind >= wireLog:
 		b = encodeLog(by, m.(causal.Protocol))
 	case kind >= wireElection:
@@ -412,6 +420,8 @@ func TestVectors(t *testing.T) {
 			require.Equal(t, m, f.election, v.Name)
 		case f.log != nil:
 			require.Equal(t, m, f.log, v.Name)
+		case f.cast != nil:
+			require.Equal(t, m, f.cast, v.Name)
 		default:
 			require.Equal(t, m, f.direct, v.Name)
 		}

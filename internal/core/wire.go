@@ -21,30 +21,40 @@ import (
 //	membership  kind  membership.Header  body  [causal.Beat]  trailer
 //	election    kind  membership.Header  election.Message     trailer
 //	log         kind  sender             body
+//	cast        kind  sender             body
 //	direct      kind  sender             body                 [trailer]
 //
 // The kind is a byte below 128: the package's own kind above the base of the
 // package. The trailer is the sender's signature; see sign.go. Of the direct
 // messages HELLO, KEY and OPEN have it. Log and direct messages travel on
-// streams only, but for a Fresh, and for a Want where a Fresh was lost.
+// streams only, but for a Fresh, and for a Want where a Fresh was lost; those of
+// a cast are datagrams.
 const (
 	wireMembership = 0x00
 	wireElection   = 0x30
 	wireLog        = 0x40
+	wireCast       = 0x50
 	wireDirect     = 0x60
 )
 
 // travels reports whether a frame without trailer may come as it came: those of
-// a log by a stream, but a Fresh by datagram, and a Want by either.
+// a log by a stream, but a Fresh by datagram, and a Want by either; those of a
+// cast by datagram.
 func travels(kind byte, by transport.Kind) bool {
 	switch kind {
-	case wireLog + byte(causal.KindFresh):
+	case wireLog + byte(causal.KindFresh), wireCast + kindPiece, wireCast + kindMissing:
 		return by == transport.Datagram
 	case wireLog + byte(causal.KindWant):
 		return true
 	}
 	return by == transport.Frame
 }
+
+// The kinds of a cast, above wireCast.
+const (
+	kindPiece = iota
+	kindMissing
+)
 
 // The kinds of direct messages, above wireDirect.
 const (
@@ -67,13 +77,14 @@ type sender struct {
 	Inc  uint64
 }
 
-// frame is a decoded frame: exactly one of body, election, log and direct is
-// set.
+// frame is a decoded frame: exactly one of body, election, log, cast and direct
+// is set.
 type frame struct {
 	header   membership.Header
 	body     membership.Body
 	election *election.Message
 	log      causal.Protocol
+	cast     any // *piece or *missing
 	direct   any
 	beat     *causal.Beat // with a body
 }
@@ -153,6 +164,16 @@ func encodeLogInto(s sender, m causal.Protocol, whole int) [][]byte {
 	}
 	p.cut()
 	return p.done
+}
+
+func encodeCast(s sender, m any) []byte {
+	kind, size := byte(kindPiece), 1200
+	if _, ok := m.(*missing); ok {
+		kind, size = kindMissing, 256
+	}
+	f := append(make([]byte, 0, size), wireCast+kind)
+	f = codec.Append(f, &s)
+	return codec.Append(f, m)
 }
 
 func encodeDirect(s sender, m any) []byte {
@@ -250,6 +271,14 @@ func decode(b []byte) (frame, error) {
 		f.header.From, f.header.Inc = s.From, s.Inc
 		f.direct = [...]any{new(directHello), new(directKey), new(directOpen), new(directData), new(directAck)}[kind-wireDirect]
 		rest, err = codec.Decode(rest, f.direct)
+	case kind >= wireCast && kind <= wireCast+kindMissing:
+		var s sender
+		if rest, err = codec.Decode(rest, &s); err != nil {
+			return f, err
+		}
+		f.header.From, f.header.Inc = s.From, s.Inc
+		f.cast = [...]any{new(piece), new(missing)}[kind-wireCast]
+		rest, err = codec.Decode(rest, f.cast)
 	case kind >= wireLog && kind < wireDirect:
 		var s sender
 		if rest, err = codec.Decode(rest, &s); err != nil {

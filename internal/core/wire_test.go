@@ -2,6 +2,7 @@ package core
 
 import (
 	"bytes"
+	"math"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"github.com/seed-885536be/p2p/election"
 	"github.com/seed-885536be/p2p/internal/codec"
 	"github.com/seed-885536be/p2p/membership"
+	"github.com/seed-885536be/p2p/transport"
 )
 
 var (
@@ -70,6 +72,7 @@ var (
 		sample[causal.Ranges](), sample[causal.Diffs](), sample[causal.Fresh](),
 		&causal.Blocks{Frames: manyFrames(16)}, &causal.Batch{Session: 1 << 40, Frames: manyFrames(300)},
 	}
+	everyCast   = []any{sample[piece](), sample[missing]()}
 	everyDirect = []any{sample[directHello](), sample[directKey](), sample[directOpen](), sample[directData](), sample[directAck]()}
 	testBeat    = sample[causal.Beat]()
 )
@@ -143,6 +146,18 @@ func TestLogMessagesTravel(t *testing.T) {
 	}
 }
 
+func TestMessagesOfACastTravel(t *testing.T) {
+	require.Len(t, everyCast, kindMissing+1)
+	for i, m := range everyCast {
+		b := encodeCast(sender{From: testKey, Inc: 5}, m)
+		require.Equal(t, byte(wireCast+i), b[0])
+		f, err := decode(b)
+		require.NoError(t, err, "%T", m)
+		require.Equal(t, m, f.cast)
+		require.Equal(t, membership.Header{From: testKey, Inc: 5}, f.header)
+	}
+}
+
 func TestDirectMessagesTravel(t *testing.T) {
 	require.Len(t, everyDirect, directKinds)
 	for i, m := range everyDirect {
@@ -196,6 +211,16 @@ func TestSmallFramesFitDatagrams(t *testing.T) {
 		beat.Heads = append(beat.Heads, beat.Heads[0])
 	}
 	require.Less(t, len(encodeMembership(testHead, sample[membership.Heartbeat](), beat)), 600)
+
+	by := sender{From: testKey, Inc: math.MaxUint64}
+	require.LessOrEqual(t, len(encodeCast(by, &piece{
+		N: math.MaxUint64, Size: math.MaxUint32, Index: math.MaxUint32, Data: make([]byte, pieceSize),
+	})), transport.MaxDatagram)
+	most := &missing{}
+	for range chaseSpans {
+		most.Spans = append(most.Spans, stretch{N: math.MaxUint64, From: math.MaxUint32, To: math.MaxUint32})
+	}
+	require.LessOrEqual(t, len(encodeCast(by, most)), transport.MaxDatagram)
 }
 
 func FuzzDecode(f *testing.F) {
@@ -206,6 +231,9 @@ func FuzzDecode(f *testing.F) {
 		if b := encodeLog(sender{From: testKey, Inc: 5}, m); len(b) < 4096 {
 			f.Add(b)
 		}
+	}
+	for _, m := range everyCast {
+		f.Add(encodeCast(sender{From: testKey, Inc: 5}, m))
 	}
 	for _, m := range everyDirect {
 		f.Add(encodeDirect(sender{From: testKey, Inc: 5}, m))
@@ -222,6 +250,8 @@ func FuzzDecode(f *testing.F) {
 			again = encodeMembership(fr.header, fr.body, fr.beat)
 		case fr.election != nil:
 			again = encodeElection(fr.header, *fr.election)
+		case fr.cast != nil:
+			again = encodeCast(sender{From: fr.header.From, Inc: fr.header.Inc}, fr.cast)
 		case fr.direct != nil:
 			again = encodeDirect(sender{From: fr.header.From, Inc: fr.header.Inc}, fr.direct)
 		default:
