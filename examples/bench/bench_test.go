@@ -183,7 +183,7 @@ func TestPast(t *testing.T) {
 func TestWrongFlags(t *testing.T) {
 	for _, args := range []string{
 		"-mode speed", "-nodes 1", "-senders 5", "-size 15", "-messages 0", "-rate 0", "-election vote", "-fault luck",
-		"-loss 1", "-raw -mode heal", "-raw -compare", "-keep", "-writers -1",
+		"-loss 1", "-raw -mode heal", "-raw -compare", "-keep", "-writers -1", "-hosts -raw", "-hosts -compare", "-link 5", "-hosts -link -1", "-multicast -1",
 		"-writers 4 -raw", "-writers 4 -compare", "-writers 4 -data", "more", "-sweep nodes", "-sweep nodes=1,2", "-nosuch",
 	} {
 		var out, errs strings.Builder

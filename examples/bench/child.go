@@ -57,6 +57,7 @@ type report struct {
 	Err  string `json:"err,omitempty"`
 	usage
 	Digest    string  `json:"digest,omitempty"`
+	Pieces    uint64  `json:"pieces,omitempty"`
 	Latencies []int64 `json:"latencies,omitempty"` // microseconds
 }
 
@@ -78,6 +79,7 @@ type node interface {
 	// do carries out what only one kind of node can do.
 	do(ctx context.Context, c command) error
 	digest() string
+	pieces() uint64 // of messages that went by multicast
 	close() error
 }
 
@@ -181,7 +183,7 @@ func (p *process) carryOut(ctx context.Context, c command) {
 		r.At = p.await(ctx, uint64(c.Count))
 	case "usage":
 		r.usage = used()
-		r.Digest = p.node.digest()
+		r.Digest, r.Pieces = p.node.digest(), p.node.pieces()
 		r.N, r.Past = int(p.tally.total.Load()), int(p.tally.past.Load())
 		p.latencies.Lock()
 		r.Latencies = p.latencies.list
@@ -311,6 +313,7 @@ func (r *rawNode) start(context.Context) (err error) {
 func (r *rawNode) addr() string   { return r.l.Addr().String() }
 func (r *rawNode) id() uint32     { return uint32(r.p.set.Index + 1) }
 func (r *rawNode) digest() string { return "" }
+func (r *rawNode) pieces() uint64 { return 0 }
 
 func (r *rawNode) do(_ context.Context, c command) error {
 	if c.Op != "connect" {

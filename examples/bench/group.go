@@ -16,7 +16,7 @@ import (
 // room is where all is said that is measured.
 const room = "bench"
 
-// groupNode is a p2pchat.Node on the loopback interface.
+// groupNode is a p2pchat.Node on the loopback interface, or on a host's.
 type groupNode struct {
 	p     *process
 	n     *p2pchat.Node
@@ -26,8 +26,12 @@ type groupNode struct {
 
 func newGroupNode(p *process) (*groupNode, error) {
 	g := &groupNode{p: p}
-	g.fault = fault.New(lan.New(lan.Config{Group: p.set.Group, Interfaces: []string{loopback()}}), fault.Config{})
-	opts := []p2pchat.Option{p2pchat.WithName("bench"), p2pchat.WithTransport(g.fault)}
+	cfg := lan.Config{Group: p.set.Group, Interfaces: []string{loopback()}}
+	if p.set.Hosts {
+		cfg.Interfaces = nil
+	}
+	g.fault = fault.New(lan.New(cfg), fault.Config{})
+	opts := []p2pchat.Option{p2pchat.WithName("bench"), p2pchat.WithTransport(g.fault), p2pchat.WithMulticast(p.set.Cast)}
 	if p.set.Election == "ring" {
 		opts = append(opts, p2pchat.WithElector(election.NewRing))
 	}
@@ -121,6 +125,7 @@ func (g *groupNode) do(ctx context.Context, c command) error {
 }
 
 func (g *groupNode) digest() string { return g.n.Status().Digest.String() }
+func (g *groupNode) pieces() uint64 { return g.n.Stats().Pieces }
 
 func (g *groupNode) close() error { return errors.Join(g.n.Close(), g.removeData()) }
 

@@ -32,6 +32,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/seed-885536be/p2p/p2pchat"
 )
 
 // settings are the flags. They are handed to the processes as JSON.
@@ -53,6 +55,9 @@ type settings struct {
 	Loss     float64       `json:"loss"`
 	Warm     int           `json:"warm"`
 	Writers  int           `json:"writers,omitempty"`
+	Hosts    bool          `json:"hosts,omitempty"`
+	Link     int           `json:"link,omitempty"`
+	Cast     int           `json:"multicast"`
 
 	Label   string `json:"label,omitempty"` // the swept flag
 	compare bool
@@ -185,6 +190,9 @@ func parse(args []string, out io.Writer) (settings, error) {
 	fs.Float64Var(&s.Loss, "loss", 0.3, "of loss: the share of packets lost")
 	fs.IntVar(&s.Warm, "warm", 0, "`MB` of memory that each process uses before anything else, and then has for its history: where new memory is slow, as on many virtual machines, the figures say what the program itself takes")
 	fs.IntVar(&s.Writers, "writers", 0, "writers of the history, with those that send: the others wrote a message each, in runs before this one")
+	fs.BoolVar(&s.Hosts, "hosts", false, "each process in a network namespace of its own on one bridge, instead of loopback (Linux, root)")
+	fs.IntVar(&s.Link, "link", 0, "of -hosts: `Mbit/s` that leave a host at most; 0: no limit")
+	fs.IntVar(&s.Cast, "multicast", p2pchat.MulticastHosts, "`hosts` from which on blocks go by multicast when the streams cannot keep up; 0: never")
 	fs.IntVar(&s.runs, "runs", 1, "how often")
 	fs.StringVar(&s.sweep, "sweep", "", "repeat for each `value` of a flag, as in nodes=2,4,8")
 	fs.StringVar(&s.plot, "plot", "", "draw the swept figure into this SVG `file`")
@@ -239,6 +247,12 @@ func (s settings) validate(rest []string) error {
 		return fmt.Errorf("plain TCP has no -mode %s", s.Mode)
 	case s.Raw && s.compare:
 		return errors.New("-raw and -compare exclude each other")
+	case s.Hosts && (s.Raw || s.compare):
+		return errors.New("plain TCP is measured on loopback: -hosts excludes -raw and -compare")
+	case s.Link < 0 || s.Link > 0 && !s.Hosts:
+		return errors.New("-link is for -hosts, and not negative")
+	case s.Cast < 0:
+		return errors.New("-multicast is negative")
 	case s.Keep && !s.Raw && !s.compare:
 		return errors.New("-keep is for plain TCP: see -raw and -compare")
 	}

@@ -144,6 +144,7 @@ func throughput(l *lab, r *result) error {
 	for i := range after {
 		cpu += after[i].CPU - before[i].CPU
 		r.PeakRSS = max(r.PeakRSS, after[i].Peak)
+		r.Pieces += after[i].Pieces
 	}
 	r.CPUPerDelivery = float64(cpu.Microseconds()) / float64(l.set.Messages*len(l.procs))
 	r.Delivered = l.set.Messages

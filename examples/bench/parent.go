@@ -36,6 +36,7 @@ type lab struct {
 	set    settings
 	group  string
 	stderr io.Writer
+	hosts  *hosts // nil: loopback
 	procs  []*proc
 
 	mu   sync.Mutex // guards all that readers change
@@ -64,7 +65,20 @@ func (l *lab) spawn() (*proc, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.cmd = exec.Command(self)
+	args := []string{self}
+	if l.set.Hosts {
+		if l.hosts == nil {
+			if l.hosts, err = newHosts(l.set.Link); err != nil {
+				return nil, err
+			}
+		}
+		on, err := l.hosts.add()
+		if err != nil {
+			return nil, err
+		}
+		args = append(on, self)
+	}
+	p.cmd = exec.Command(args[0], args[1:]...) // #nosec G204 -- it is this program
 	p.cmd.Env = append(os.Environ(), childEnv+"="+string(env))
 	p.cmd.Stderr = l.stderr
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
@@ -101,6 +115,9 @@ func (l *lab) start(n int) error {
 func (l *lab) close() {
 	for _, p := range l.procs {
 		p.kill()
+	}
+	if l.hosts != nil {
+		l.hosts.remove()
 	}
 }
 

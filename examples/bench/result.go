@@ -24,6 +24,7 @@ type result struct {
 	IdleCPU        float64 `json:"idle_cpu,omitempty"` // share of a processor, of the busiest node
 	RSS            int64   `json:"rss,omitempty"`      // bytes, of the largest node
 	PeakRSS        int64   `json:"peak_rss,omitempty"`
+	Pieces         uint64  `json:"pieces,omitempty"` // sent by multicast, by all nodes
 }
 
 func (r result) json() string {
