@@ -39,7 +39,7 @@ type narrow struct {
 const (
 	narrowQueue = 256 << 10
 	narrowPart  = 4 << 10 // of a frame, between which datagrams leave
-	pieceKind   = 0x50 // and the next
+	pieceKind   = 0x50    // and the next
 )
 
 func newNarrow(h *memnet.Host, rate float64) *narrow {
