@@ -966,6 +966,13 @@ func TestNobodyOpensAnEpochBeyondTheLastCounter(t *testing.T) {
 	require.ErrorIs(t, host.receive(3, 1, ViewID{}, Join{Addr: addrOf(3)}).Err, ErrExhausted)
 	require.Equal(t, v, host.m.View())
 
+	larger, v := leader(t, 2, 3)
+	larger.m.max = maxCtr - 1
+	lone := viewOf(4, 9)
+	larger.receive(9, 1, lone.ID, MergeReq{View: lone, Hash: hash(lone)})
+	require.ErrorIs(t, larger.pass(larger.m.t.MergeGap).Err, ErrExhausted)
+	require.Equal(t, v, larger.m.View())
+
 	yes, v := follower(t, 3)
 	yes.m.max = maxCtr - 2
 	yes.pass(time.Minute)
