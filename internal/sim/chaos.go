@@ -51,7 +51,6 @@ func Chaos(cfg Config) Report {
 	c.run(scale(Storm))
 
 	report := Report{Seed: cfg.Seed, Hosts: hosts}
-	var ok bool
 	if w.err == nil {
 		c.quiet()
 		quiet := w.now
@@ -66,9 +65,9 @@ func Chaos(cfg Config) Report {
 				observe(p, in)
 			}
 		}
-		report.Agreed, ok = w.Await(scale(AgreeWithin), func() bool { return w.Agreed() == nil })
-		if ok {
-			w.Run(scale(AgreeWithin) - report.Agreed)
+		took, ok := w.Await(scale(AgreeWithin), func() bool { return w.Agreed() == nil })
+		if report.Agreed = took; ok {
+			w.Run(scale(AgreeWithin) - took)
 		}
 		if err := w.Agreed(); w.err == nil && err != nil {
 			w.fail("%v after quiet began: %w", time.Duration(w.now-quiet), err)

@@ -122,9 +122,7 @@ func (w *World) datagram(from *Process, to *endpoint, pkt *Packet) {
 func (w *World) stream(from *Process, addr netip.AddrPort, pkt *Packet) {
 	to := w.endpoints[addr]
 	switch {
-	case to == nil || to.proc == nil && !w.connected(from.host, to.host):
-		w.dial(from, addr)
-	case to.proc == nil:
+	case to == nil || to.proc == nil:
 		w.dial(from, addr)
 	case !w.connected(from.host, to.host):
 		f := heldFrame{from, to.proc, pkt}
@@ -155,8 +153,8 @@ func (w *World) frame(from, to *Process, pkt *Packet) {
 	w.push(item{at: at, kind: itemFrame, proc: to, pkt: pkt})
 }
 
-// dial tells from what a connection to addr, where nobody listens any more,
-// comes to.
+// dial tells from what a connection to addr, where nobody listens, comes to: it
+// is refused, or if the host is not reached either, it times out.
 func (w *World) dial(from *Process, addr netip.AddrPort) {
 	if !w.cfg.Evidence || from.dialing[addr] {
 		return

@@ -17,7 +17,7 @@ type Process struct {
 	host      *Host
 	at        *endpoint
 	machine   Machine
-	start     uint64 // how-manieth of its host
+	start     int // the first of its host is 1
 	alive     bool
 	suspended bool
 	left      bool
@@ -53,8 +53,8 @@ func (c *clock) due(t time.Time) int64 {
 	return d
 }
 
-// maxBacklog is how many datagrams wait for a suspended process; the rest is
-// lost, as in a socket's buffer.
+// maxBacklog is how many inputs wait for a suspended process; the rest is lost,
+// as in a socket's buffer.
 const maxBacklog = 1024
 
 // String is host.start, as traces show it.
@@ -92,8 +92,7 @@ func (p *Process) Leads() bool {
 
 // Leader is the host of the coordinator of the process's view, or 0.
 func (p *Process) Leader() int {
-	k := p.view.ID.Epoch.Leader
-	return int(k[0])<<8 | int(k[1])
+	return hostOf(p.view.ID.Epoch.Leader)
 }
 
 // Start starts a process on host i, at a new endpoint.
@@ -132,8 +131,8 @@ func (w *World) start(h *Host) *Process {
 // directory, on a host of its own.
 func (w *World) Twin(i int, inc uint64) *Process {
 	orig := w.hosts[i-1]
-	h := &Host{Index: len(w.hosts) + 1, Key: orig.Key, port: 7000, cuts: map[int]bool{}, side: orig.side, starts: 1, inc: inc}
-	w.hosts = append(w.hosts, h)
+	h := w.addHost()
+	h.Key, h.side, h.starts, h.inc = orig.Key, orig.side, 1, inc
 	return w.launch(h, inc)
 }
 
@@ -145,7 +144,7 @@ func (w *World) launch(h *Host, inc uint64) *Process {
 		w.endpoints[addr] = at
 	}
 	r := rand.New(rand.NewPCG(w.cfg.Seed, uint64(h.Index)<<32|uint64(h.starts)<<1))
-	p := &Process{w: w, host: h, at: at, start: uint64(h.starts), alive: true, began: w.now, dialing: map[netip.AddrPort]bool{}, watch: newWatch()}
+	p := &Process{w: w, host: h, at: at, start: h.starts, alive: true, began: w.now, dialing: map[netip.AddrPort]bool{}, watch: newWatch()}
 	p.clock = clock{origin.Add(time.Duration(r.Int64N(int64(24 * time.Hour)))), r.Int64N(10_000) - 5_000}
 	machine, err := w.cfg.New(core.GroupConfig{
 		Self:   membership.Member{Key: h.Key, Inc: inc, Addr: addr, Name: fmt.Sprintf("n%d", h.Index)},
@@ -202,10 +201,14 @@ func (w *World) Suspend(i int, d time.Duration) {
 	if p == nil || !p.alive || p.suspended {
 		return
 	}
-	p.suspended = true
-	p.watch.suspended = w.now
+	since := w.now
+	p.suspended, p.watch.suspended = true, since
 	w.trace(p, "suspended for %v", d)
-	w.After(d, func() { w.Resume(i) })
+	w.After(d, func() {
+		if w.hosts[i-1].proc == p && p.watch.suspended == since { // else it is another suspension
+			w.Resume(i)
+		}
+	})
 }
 
 // Resume ends the suspension of the process of host i, if it is suspended.

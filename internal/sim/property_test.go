@@ -86,7 +86,7 @@ func TestPropertyQuietBringsTheModelsView(t *testing.T) {
 		}
 		if ps := w.Alive(); len(ps) > 0 {
 			for _, m := range ps[0].View().Members {
-				got = append(got, fmt.Sprintf("%d/%d", m.Key[1], m.Inc))
+				got = append(got, fmt.Sprintf("%d/%d", hostOf(m.Key), m.Inc))
 			}
 		}
 		slices.Sort(want)

@@ -63,8 +63,7 @@ func group(t *testing.T, cfg Config, hosts, more int) *World {
 	}
 	w.Run(w.timing.H)
 	w.Weather = weather
-	clear(w.Count.Sent)
-	w.Count = Counters{Sent: w.Count.Sent}
+	w.Count = Counters{Sent: map[string]int{}}
 	return w
 }
 

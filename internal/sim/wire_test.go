@@ -7,11 +7,12 @@ import (
 	"github.com/seed-885536be/p2p/election"
 	"github.com/seed-885536be/p2p/internal/codec"
 	"github.com/seed-885536be/p2p/membership"
+	"github.com/seed-885536be/p2p/transport"
 )
 
 // maxDatagram is what the encoding of a datagram may take: the limit of
 // transports, less the kind and the signature.
-const maxDatagram = 1088 - 1 - 98
+const maxDatagram = transport.MaxDatagram - 1 - 98
 
 // wire encodes and decodes a packet, so that nothing that travels is shared,
 // and nothing travels that is not encoded.

@@ -168,11 +168,22 @@ func New(cfg Config, hosts int) *World {
 		views:     map[membership.ViewID]seenView{},
 		hash:      14695981039346656037,
 	}
-	for i := 1; i <= hosts; i++ {
-		w.hosts = append(w.hosts, &Host{Index: i, Key: membership.Key{byte(i >> 8), byte(i), 15: 1}, port: 7000, cuts: map[int]bool{}})
+	for range hosts {
+		w.addHost()
 	}
 	return w
 }
+
+// addHost adds a host, with a key by which hostOf knows it.
+func (w *World) addHost() *Host {
+	i := len(w.hosts) + 1
+	h := &Host{Index: i, Key: membership.Key{byte(i >> 8), byte(i), 15: 1}, port: 7000, cuts: map[int]bool{}}
+	w.hosts = append(w.hosts, h)
+	return h
+}
+
+// hostOf is the host that a key was made for, 0 for the zero key.
+func hostOf(k membership.Key) int { return int(k[0])<<8 | int(k[1]) }
 
 // Now is the time since the beginning.
 func (w *World) Now() time.Duration { return time.Duration(w.now) }
@@ -288,17 +299,19 @@ func (w *World) note(values ...uint64) {
 var ErrNotAgreed = errors.New("the group is not agreed")
 
 // Agreed returns nil if all processes that run have one view, which lists
-// exactly them.
+// exactly them. If none does, that is so.
 func (w *World) Agreed() error { return w.agreed(w.Alive()) }
 
 // AgreedOf is Agreed for the processes of some hosts, as one side of a
-// partition.
+// partition. On each of them one must run.
 func (w *World) AgreedOf(hosts ...int) error {
 	var ps []*Process
 	for _, i := range hosts {
-		if p := w.At(i); p != nil && p.alive {
-			ps = append(ps, p)
+		p := w.At(i)
+		if p == nil || !p.alive {
+			return fmt.Errorf("%w: no process runs on host %d", ErrNotAgreed, i)
 		}
+		ps = append(ps, p)
 	}
 	return w.agreed(ps)
 }
@@ -339,7 +352,7 @@ func show(v membership.View) string {
 		if i > 0 {
 			s += " "
 		}
-		s += fmt.Sprintf("%d@%d.%d", m.ID, int(m.Key[0])<<8|int(m.Key[1]), m.Inc)
+		s += fmt.Sprintf("%d@%d.%d", m.ID, hostOf(m.Key), m.Inc)
 	}
 	return s + "]"
 }

@@ -297,6 +297,31 @@ func TestSuspension(t *testing.T) {
 	require.Greater(t, len(w.At(2).machine.(*dummy).ticks), 7000, "the next process is not suspended")
 }
 
+func TestASuspensionDoesNotEndAnother(t *testing.T) {
+	w, _ := dummies(Config{}, 2, 0)
+	w.Suspend(2, 10*time.Second)
+	w.Kill(2)
+	w.StartHere(2)
+	w.Suspend(2, time.Minute)
+	w.Run(20 * time.Second)
+	require.True(t, w.At(2).suspended, "what was to end then was that of the process before")
+	w.Resume(2)
+	w.Run(30 * time.Second)
+	w.Suspend(2, time.Minute)
+	w.Run(20 * time.Second)
+	require.True(t, w.At(2).suspended)
+	w.Run(41 * time.Second)
+	require.False(t, w.At(2).suspended)
+}
+
+func TestAgreedOfWantsAProcessOnEach(t *testing.T) {
+	w := group(t, Config{}, 3, 1)
+	require.NoError(t, w.AgreedOf(1, 2, 3))
+	require.ErrorIs(t, w.AgreedOf(1, 2, 3, 4), ErrNotAgreed)
+	w.Kill(3)
+	require.ErrorContains(t, w.AgreedOf(1, 2, 3), "no process runs on host 3")
+}
+
 func TestPacketsToAnEndpointReachTheNextProcess(t *testing.T) {
 	w, _ := dummies(Config{}, 2, 0)
 	tell(w, 1, to(w, 2), 1)
