@@ -74,9 +74,9 @@ func NewNet(t testing.TB, n int) *Net {
 	net.must(run(ports.String(), "ip", "-n", net.bridge, "-batch", "-"))
 	for _, h := range net.hosts {
 		net.must(run(fmt.Sprintf("link set lo up\naddr add %v/24 dev eth0\nlink set eth0 up\n", h.Addr()), "ip", "-n", h.ns, "-batch", "-"))
-		net.must(run(hostRules, "ip", "netns", "exec", h.ns, "nft", "-f", "-"))
+		net.must(nft(h.ns, hostRules))
 	}
-	net.must(run(bridgeRules, "ip", "netns", "exec", net.bridge, "nft", "-f", "-"))
+	net.must(nft(net.bridge, bridgeRules))
 	return net
 }
 
@@ -122,8 +122,8 @@ var netns = sync.OnceValue(func() error {
 	if err := run("", "ip", "netns", "add", probe); err != nil {
 		return err
 	}
-	defer run("", "ip", "netns", "del", probe)
-	return run(bridgeRules+hostRules, "ip", "netns", "exec", probe, "nft", "-f", "-")
+	defer func() { _ = run("", "ip", "netns", "del", probe) }()
+	return nft(probe, bridgeRules+hostRules)
 })
 
 // removeStale removes what a test left that was killed.
@@ -137,7 +137,7 @@ func removeStale() {
 		rest, ours := strings.CutPrefix(name, nsPrefix)
 		pid, err := strconv.Atoi(rest[:max(0, strings.IndexByte(rest, '-'))])
 		if ours && err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
-			run("", "ip", "netns", "del", name)
+			_ = run("", "ip", "netns", "del", name) // another test may have been faster
 		}
 	}
 }
@@ -152,6 +152,9 @@ func run(stdin, name string, args ...string) error {
 	return nil
 }
 
+// nft gives rules to the packet filter of a namespace, all or none.
+func nft(ns, rules string) error { return run(rules, "ip", "netns", "exec", ns, "nft", "-f", "-") }
+
 func (n *Net) must(err error) {
 	n.t.Helper()
 	if err != nil {
@@ -162,9 +165,9 @@ func (n *Net) must(err error) {
 // remove takes the network down; it may be half made.
 func (n *Net) remove() {
 	for _, h := range n.hosts {
-		run("", "ip", "netns", "del", h.ns)
+		_ = run("", "ip", "netns", "del", h.ns)
 	}
-	run("", "ip", "netns", "del", n.bridge)
+	_ = run("", "ip", "netns", "del", n.bridge)
 }
 
 // Host returns host i, from 1.
@@ -178,7 +181,9 @@ func (h *Host) Command(name string, args ...string) *exec.Cmd {
 // Run runs a command on that host, which must succeed.
 func (h *Host) Run(name string, args ...string) {
 	h.net.t.Helper()
-	h.net.must(run("", "ip", append([]string{"netns", "exec", h.ns, name}, args...)...))
+	if out, err := h.Command(name, args...).CombinedOutput(); err != nil {
+		h.net.t.Fatalf("%s: %s %s: %v: %s", h.ns, name, strings.Join(args, " "), err, out)
+	}
 }
 
 // Second gives every host another interface, eth1, on the same bridge, with
@@ -227,7 +232,7 @@ func (n *Net) Split(groups ...[]int) {
 	n.apply()
 }
 
-// Mute stops the multicast that a host sends; Deafen what it would receive.
+// Mute stops the multicast that a host sends.
 func (n *Net) Mute(host int) {
 	n.t.Helper()
 	n.mute[host] = true
@@ -241,7 +246,7 @@ func (n *Net) Deafen(host int) {
 	n.apply()
 }
 
-// Heal ends every Cut, Split, Mute and Deafen.
+// Heal ends every Cut, Split, Mute and Deafen, but not Loss.
 func (n *Net) Heal() {
 	n.t.Helper()
 	clear(n.cuts)
@@ -273,7 +278,7 @@ func (n *Net) apply() {
 	set("cuts", cuts)
 	set("mute", ports(n.mute))
 	set("deaf", ports(n.deaf))
-	n.must(run(b.String(), "ip", "netns", "exec", n.bridge, "nft", "-f", "-"))
+	n.must(nft(n.bridge, b.String()))
 }
 
 // Loss makes every host lose the given percentage of the packets that arrive
@@ -285,6 +290,6 @@ func (n *Net) Loss(percent int) {
 		rules += fmt.Sprintf("add rule inet lab loss iifname eth0 numgen random mod 100 < %d drop\n", percent)
 	}
 	for _, h := range n.hosts {
-		n.must(run(rules, "ip", "netns", "exec", h.ns, "nft", "-f", "-"))
+		n.must(nft(h.ns, rules))
 	}
 }

@@ -319,14 +319,6 @@ func (p *Process) Do(op string, args Args) Reply {
 	return p.Begin(op, args).OK()
 }
 
-// Line sends one line as it is.
-func (p *Process) Line(s string) {
-	p.t.Helper()
-	if _, err := io.WriteString(p.stdin, s+"\n"); err != nil {
-		p.t.Fatalf("%s: %v", p.name, err)
-	}
-}
-
 // CloseInput ends the process's standard input.
 func (p *Process) CloseInput() { p.stdin.Close() }
 
