@@ -175,8 +175,12 @@ func (n *narrow) run() {
 				return
 			}
 		}
-		if frame != nil && n.Host.Stream(to, frame) == transport.ErrFull {
-			panic("the host's queue is longer than this one")
+		for frame != nil && n.Host.Stream(to, frame) == transport.ErrFull { // a cut
+			select {
+			case <-time.After(20 * time.Millisecond):
+			case <-n.stop:
+				return
+			}
 		}
 		if room {
 			n.h.Handle(transport.Event{Kind: transport.Writable, Peer: to})

@@ -76,7 +76,9 @@ func (c *Core) down(now time.Time, e transport.Event) {
 		if l.up && l.key != (membership.Key{}) {
 			c.linked(now, l.key, false)
 		}
-		l.up, l.due, l.control = false, now.Add(redial), nil
+		// What the driver kept for the stream is lost, and with it the reason to
+		// call Next.
+		l.up, l.due, l.control, l.queued = false, now.Add(redial), nil, false
 		if !l.member && e.Cause != transport.Reset {
 			c.drop(now, l)
 		}
