@@ -3,6 +3,7 @@
 package tty
 
 import (
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -395,10 +396,20 @@ func (s *Screen) csi(params string, final byte) {
 	s.pending = false
 	private := strings.HasPrefix(params, "?")
 	var args []int
+	known := !private || final == 'h' || final == 'l'
 	for p := range strings.SplitSeq(strings.TrimPrefix(params, "?"), ";") {
-		n, _ := strconv.Atoi(p)
-		args = append(args, min(max(n, 0), 1<<15))
+		n, err := strconv.ParseUint(p, 10, 15)
+		known = known && (err == nil || p == "" || errors.Is(err, strconv.ErrRange))
+		args = append(args, int(n))
 	}
+	if !known || !s.carryOut(private, args, final) {
+		s.unknown("\x1b[" + params + string(final))
+	}
+}
+
+// carryOut does what a control sequence says, and reports whether it knows all
+// of it.
+func (s *Screen) carryOut(private bool, args []int, final byte) bool {
 	n := max(args[0], 1)
 	switch final {
 	case 'A':
@@ -418,7 +429,7 @@ func (s *Screen) csi(params string, final byte) {
 		}
 		s.y, s.x = min(s.height, n)-1, min(s.width, column)-1
 	case 'J':
-		s.clear(args[0])
+		return s.clear(args[0])
 	case 'K':
 		line := &s.rows[s.y]
 		switch args[0] {
@@ -429,20 +440,21 @@ func (s *Screen) csi(params string, final byte) {
 			copy(line.cells, blank(s.x+1))
 		case 2:
 			*line = row{cells: blank(s.width)}
+		default:
+			return false
 		}
 	case 'm':
-		s.render(args)
+		return s.render(args)
 	case 'h', 'l':
-		if private && s.mode(args, final == 'h') {
-			break
-		}
-		fallthrough
+		return private && s.mode(args, final == 'h')
 	default:
-		s.unknown("\x1b[" + params + string(final))
+		return false
 	}
+	return true
 }
 
-func (s *Screen) clear(what int) {
+// clear clears a part of the screen. It reports whether it knows which.
+func (s *Screen) clear(what int) bool {
 	from, to := 0, s.height
 	switch what {
 	case 0:
@@ -452,10 +464,14 @@ func (s *Screen) clear(what int) {
 	case 1:
 		copy(s.rows[s.y].cells, blank(s.x+1))
 		to = s.y
+	case 2:
+	default:
+		return false
 	}
 	for y := from; y < to; y++ {
 		s.rows[y] = row{cells: blank(s.width)}
 	}
+	return true
 }
 
 // mode sets private modes. It reports whether it knows them: lines that wrap, the
@@ -476,8 +492,9 @@ func (s *Screen) mode(args []int, on bool) bool {
 	return true
 }
 
-// render takes the parameters of SGR.
-func (s *Screen) render(args []int) {
+// render takes the parameters of SGR. It reports whether it knows them all, and
+// stops at the first that it does not: what follows may belong to that.
+func (s *Screen) render(args []int) bool {
 	for _, a := range args {
 		switch {
 		case a == 0:
@@ -508,6 +525,9 @@ func (s *Screen) render(args []int) {
 			s.style.Fore = a - 90 + 8
 		case a >= 100 && a <= 107:
 			s.style.Back = a - 100 + 8
+		default:
+			return false
 		}
 	}
+	return true
 }

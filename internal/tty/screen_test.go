@@ -31,6 +31,8 @@ func TestScreen(t *testing.T) {
 		{"wide at the edge", "123456789日", "123456789|日||"},
 		{"combining", "e\u0301x", "e\u0301x|||"},
 		{"unknown sequences", "a\x1b[?25lb\x1b]0;title\ac\x1b(Bd\x1b[38;5;1me\x1b7f", "abcdef|||"},
+		{"what it does not know it leaves", "ab\x1b[3J\x1b[?2K\x1b[3K\x1b[>2JC", "abC|||"},
+		{"far beyond", "\x1b[99999999999999999999;1Hx", "|||x"},
 		{"cut short", "ab\x1b[3", "ab|||"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -115,6 +117,12 @@ func TestFault(t *testing.T) {
 		"\x1b]0;title\a":     `"\x1b]0;title\a"`,
 		"\x1b[5q":            `"\x1b[5q"`,
 		"\x1b[?1h":           `"\x1b[?1h"`,
+		"\x1b[7h":            `"\x1b[7h"`,
+		"\x1b[?1K":           `"\x1b[?1K"`,
+		"\x1b[3J":            `"\x1b[3J"`,
+		"\x1b[3K":            `"\x1b[3K"`,
+		"\x1b[38;5;1m":       `"\x1b[38;5;1m"`,
+		"\x1b[>4;1m":         `"\x1b[>4;1m"`,
 		"\u009b1m":           `"\u009b"`,
 		"\x1bc, and then \a": `"\x1bc"`,
 	} {
