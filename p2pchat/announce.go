@@ -7,8 +7,8 @@ import (
 
 	"github.com/seed-885536be/p2p/causal"
 	"github.com/seed-885536be/p2p/internal/core"
+	"github.com/seed-885536be/p2p/internal/optional"
 	"github.com/seed-885536be/p2p/membership"
-	"github.com/seed-885536be/p2p/transport"
 )
 
 // announced is what programs were told last of how far the members agree.
@@ -307,10 +307,8 @@ func (n *Node) warn(now time.Time) {
 	n.drops.due = now.Add(dropGap)
 	count := make(map[string]uint64)
 	n.core.Drops(count)
-	if r, ok := n.cfg.transport.(transport.Reporter); ok {
-		for reason, c := range r.Drops() {
-			count[reason] += c
-		}
+	for reason, c := range optional.Drops(n.cfg.transport) {
+		count[reason] += c
 	}
 	if !first {
 		reasons := make([]string, 0, len(count))

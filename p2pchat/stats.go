@@ -3,7 +3,7 @@ package p2pchat
 import (
 	"encoding/json"
 
-	"github.com/seed-885536be/p2p/transport"
+	"github.com/seed-885536be/p2p/internal/optional"
 )
 
 // Stats counts what a Node did. All but the first group only grow.
@@ -65,10 +65,8 @@ func (n *Node) Stats() Stats {
 	s.Pieces, s.Resent, s.PiecesCame = c.Sent, c.Again, c.Took
 	s.Links = n.core.Links()
 	n.core.Drops(s.Drops)
-	if r, ok := n.cfg.transport.(transport.Reporter); ok {
-		for reason, c := range r.Drops() {
-			s.Drops[reason] += c
-		}
+	for reason, c := range optional.Drops(n.cfg.transport) {
+		s.Drops[reason] += c
 	}
 	return s
 }

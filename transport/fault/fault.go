@@ -44,6 +44,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seed-885536be/p2p/internal/optional"
 	"github.com/seed-885536be/p2p/transport"
 	"github.com/seed-885536be/p2p/transport/memnet"
 )
@@ -217,28 +218,19 @@ func (t *Transport) Group() string { return t.inner.Group() }
 // Interfaces implements transport.Reporter. It returns nil if the wrapped
 // transport is none.
 func (t *Transport) Interfaces() []transport.Interface {
-	if r, ok := t.inner.(transport.Reporter); ok {
-		return r.Interfaces()
-	}
-	return nil
+	return optional.Interfaces(t.inner)
 }
 
 // Warnings implements transport.Warner. It returns nil if the wrapped transport
 // is none.
 func (t *Transport) Warnings() []transport.Warning {
-	if w, ok := t.inner.(transport.Warner); ok {
-		return w.Warnings()
-	}
-	return nil
+	return optional.Warnings(t.inner)
 }
 
 // Drops implements transport.Reporter. To the reasons of the wrapped transport
 // it adds "fault": datagrams lost on purpose.
 func (t *Transport) Drops() map[string]uint64 {
-	drops := make(map[string]uint64)
-	if r, ok := t.inner.(transport.Reporter); ok {
-		drops = r.Drops()
-	}
+	drops := optional.Drops(t.inner)
 	if n := t.dropped.Load(); n > 0 {
 		drops["fault"] = n
 	}

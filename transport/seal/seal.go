@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seed-885536be/p2p/internal/optional"
 	"github.com/seed-885536be/p2p/transport"
 )
 
@@ -336,18 +337,12 @@ func (t *Transport) Refuse(to netip.AddrPort, err error) {
 
 // Interfaces implements transport.Reporter.
 func (t *Transport) Interfaces() []transport.Interface {
-	if r, ok := t.inner.(transport.Reporter); ok {
-		return r.Interfaces()
-	}
-	return nil
+	return optional.Interfaces(t.inner)
 }
 
 // Warnings implements transport.Warner.
 func (t *Transport) Warnings() []transport.Warning {
-	if w, ok := t.inner.(transport.Warner); ok {
-		return w.Warnings()
-	}
-	return nil
+	return optional.Warnings(t.inner)
 }
 
 // Drops implements transport.Reporter. To what the inner transport dropped it
@@ -360,10 +355,7 @@ func (t *Transport) Warnings() []transport.Warning {
 //	malformed  frames that begin like sealed ones, and are none
 //	overflow   peers, or messages of handshakes, of which there were too many
 func (t *Transport) Drops() map[string]uint64 {
-	m := make(map[string]uint64)
-	if r, ok := t.inner.(transport.Reporter); ok {
-		m = r.Drops()
-	}
+	m := optional.Drops(t.inner)
 	for i := range t.drops {
 		if n := t.drops[i].Load(); n > 0 {
 			m[dropNames[i]] += n
