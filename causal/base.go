@@ -228,16 +228,7 @@ func (m *Memory) install(b base) {
 	m.kept.heights = b.height
 	m.final = max(m.final, b.height)
 	for _, e := range b.ends {
-		w, ok := m.byID[e.writer]
-		if !ok {
-			w = uint32(len(m.writers))
-			m.writers = append(m.writers, writer{id: e.writer, author: keyOf(e.pub[:]), pub: e.pub})
-			m.byID[e.writer] = w
-			for _, p := range m.sorted {
-				p.learn(e.writer, w)
-			}
-		}
-		wr := &m.writers[w]
+		wr := &m.writers[m.known(e.writer, &e.pub)]
 		wr.ends = append(wr.ends, e)
 		wr.forked = len(wr.ends) > 1
 		wr.off, wr.low = max(wr.off, e.n), max(wr.low, e.n)

@@ -394,18 +394,25 @@ func (m *Memory) rotate() error {
 	return nil
 }
 
+// known is the place of a writer in m.writers. One that is new there has the
+// given public key.
+func (m *Memory) known(id WriterID, pub *[32]byte) uint32 {
+	w, ok := m.byID[id]
+	if !ok {
+		w = uint32(len(m.writers))
+		m.writers = append(m.writers, writer{id: id, author: keyOf(pub[:]), pub: *pub})
+		m.byID[id] = w
+		for _, p := range m.sorted {
+			p.learn(id, w)
+		}
+	}
+	return w
+}
+
 // insert delivers a block whose parents, listed in m.parents, are there, and
 // whose frame is kept at the given place.
 func (m *Memory) insert(f *frame, at place, flags uint8) uint32 {
-	w, ok := m.byID[f.writer]
-	if !ok {
-		w = uint32(len(m.writers))
-		m.writers = append(m.writers, writer{id: f.writer, author: keyOf(f.pub[:]), pub: f.pub})
-		m.byID[f.writer] = w
-		for _, p := range m.sorted {
-			p.learn(f.writer, w)
-		}
-	}
+	w := m.known(f.writer, &f.pub)
 	wr := &m.writers[w]
 	i := m.blocks.n
 	b := m.blocks.add()
