@@ -112,6 +112,15 @@ func (l *lab) profile(begin bool) error {
 	return err
 }
 
+// before says what all processes have used so far, and begins their profiles.
+func (l *lab) before() ([]report, error) {
+	used, err := all(l.procs, every(command{Op: "usage"}))
+	if err != nil {
+		return nil, err
+	}
+	return used, l.profile(true)
+}
+
 func throughput(l *lab, r *result) error {
 	if err := l.ready(); err != nil {
 		return err
@@ -120,11 +129,8 @@ func throughput(l *lab, r *result) error {
 	if _, _, err := l.talk(0, warm, 0); err != nil {
 		return err
 	}
-	before, err := all(l.procs, every(command{Op: "usage"}))
+	before, err := l.before()
 	if err != nil {
-		return err
-	}
-	if err := l.profile(true); err != nil {
 		return err
 	}
 	from, to, err := l.talk(warm, l.set.Messages, 0)
@@ -387,11 +393,8 @@ func idle(l *lab, r *result) error {
 	if err := l.ready(); err != nil {
 		return err
 	}
-	before, err := all(l.procs, every(command{Op: "usage"}))
+	before, err := l.before()
 	if err != nil {
-		return err
-	}
-	if err := l.profile(true); err != nil {
 		return err
 	}
 	select {
