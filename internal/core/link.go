@@ -79,7 +79,10 @@ func (c *Core) down(now time.Time, e transport.Event) {
 		// What the driver kept for the stream is lost, and with it the reason to
 		// call Next.
 		l.up, l.due, l.control, l.queued = false, now.Add(redial), nil, false
-		if !l.member && e.Cause != transport.Reset {
+		switch {
+		case l.member:
+			c.dial = earlier(c.dial, l.due)
+		case e.Cause != transport.Reset:
 			c.drop(now, l)
 		}
 	}
