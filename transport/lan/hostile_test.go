@@ -51,6 +51,15 @@ func (r events) expect(k transport.Kind, peer netip.AddrPort, cause transport.Ca
 	return e
 }
 
+// outsider is a socket of a program of another kind on this host, and where it is.
+func outsider(t *testing.T) (*net.UDPConn, netip.AddrPort) {
+	t.Helper()
+	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	require.NoError(t, err)
+	t.Cleanup(func() { c.Close() })
+	return c, c.LocalAddr().(*net.UDPAddr).AddrPort()
+}
+
 // hello is the header of a stream, as its layout is documented, of a peer that
 // the test plays.
 func hello(c lan.Config, at netip.AddrPort, instance uint64) []byte {
@@ -135,10 +144,7 @@ func TestHostileDatagrams(t *testing.T) {
 	c := config(t)
 	ra, rb := record(t), record(t)
 	a, b := opened(t, c, ra.handle), opened(t, c, rb.handle)
-	from, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	require.NoError(t, err)
-	defer from.Close()
-	at := from.LocalAddr().(*net.UDPAddr).AddrPort()
+	from, at := outsider(t)
 	send := func(packets ...[]byte) {
 		for _, p := range packets {
 			_, err := from.WriteToUDPAddrPort(p, a.Addr())
@@ -190,10 +196,7 @@ func TestNoiseChangesNothing(t *testing.T) {
 	c := config(t)
 	ra, rb := record(t), record(t)
 	a, b := opened(t, c, ra.handle), opened(t, c, rb.handle)
-	from, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	require.NoError(t, err)
-	defer from.Close()
-	at := from.LocalAddr().(*net.UDPAddr).AddrPort()
+	from, at := outsider(t)
 	group := netip.MustParseAddrPort(c.Group)
 
 	for i := range 300 {

@@ -2,7 +2,6 @@ package lan_test
 
 import (
 	"errors"
-	"net"
 	"testing"
 	"time"
 
@@ -19,14 +18,11 @@ func TestOtherVersionIsToldSo(t *testing.T) {
 	c := config(t)
 	r := record(t)
 	n := opened(t, c, r.handle)
-	other, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	require.NoError(t, err)
-	defer other.Close()
-	at := other.LocalAddr().(*net.UDPAddr).AddrPort()
+	other, at := outsider(t)
 	later := header(c, 'd', at, 42, 1)
 	later[4], later[5] = 7, 8
 	for range 20 {
-		_, err = other.WriteToUDPAddrPort(later, n.Addr())
+		_, err := other.WriteToUDPAddrPort(later, n.Addr())
 		require.NoError(t, err)
 	}
 	e := r.expect(transport.Stranger, at, 0)
@@ -59,7 +55,7 @@ func TestOtherVersionIsToldSo(t *testing.T) {
 
 	refusal := append([]byte("p2pr\x07\x08"), later[6:16]...)
 	<-time.After(time.Second) // the one that was reported counts
-	_, err = other.WriteToUDPAddrPort(refusal, n.Addr())
+	_, err := other.WriteToUDPAddrPort(refusal, n.Addr())
 	require.NoError(t, err)
 	require.Equal(t, &transport.VersionError{Min: 7, Max: 8, OwnMin: 1, OwnMax: 1}, r.expect(transport.Rejected, at, 0).Err)
 	refusal[15] ^= 1
