@@ -113,7 +113,8 @@ func TestSituationCapturedOpen(t *testing.T) {
 // and as new packets of the network below the seal; and nothing happens.
 func TestSituationCapturedSealed(t *testing.T) {
 	t.Parallel()
-	net, g, c := whisper(t, append(sealedBy(t, "a passphrase that nobody guesses"), "-heartbeat", "1s", "-timeout", "6s")...)
+	net, g, c := whisper(t, append(sealedBy(t, "a passphrase that nobody guesses"), "-heartbeat", "4s", "-timeout", "20s")...)
+	beats(t, g.nodes, 1, 1)
 	udp, text := dissect(c.Frames())
 	require.Empty(t, found(text))
 	require.NotEmpty(t, udp)

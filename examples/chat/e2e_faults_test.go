@@ -49,6 +49,22 @@ func (n *node) never(from lab.Mark, kinds ...string) {
 	}
 }
 
+// warnings are what a node has warned of since the mark, but that it stood still,
+// which a busy machine makes it do.
+func (n *node) warnings(from lab.Mark) (texts []string) {
+	n.g.t.Helper()
+	for _, e := range n.Since(from) {
+		if w := lab.As[struct{ Code, Text string }](n.g.t, e); e.Ev == "warn" && w.Code != "woke" {
+			texts = append(texts, w.Text)
+		}
+	}
+	return texts
+}
+
+// unhurried are flags for a group in which nothing beats, and a busy machine
+// makes nothing late that anybody waits for.
+var unhurried = []string{"-heartbeat", "30m", "-timeout", "1h"}
+
 // whole checks that the group is one again: one view, one history, and talk
 // goes on.
 func (g *group) whole(nodes []*node) {

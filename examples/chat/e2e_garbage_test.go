@@ -113,7 +113,7 @@ func TestGarbage(t *testing.T) {
 	t.Parallel()
 	// Nothing beats during the test, and nobody is late: whatever happens is the
 	// garbage's work. TestSituationHostileStranger is about heartbeats in a flood.
-	g := onLoopback(t, "-heartbeat", "30m", "-timeout", "1h")
+	g := onLoopback(t, unhurried...)
 	groupAddr := netip.MustParseAddrPort(g.flags[slices.Index(g.flags, "-group")+1])
 	collect := tap(t, groupAddr)
 	for range 2 {

@@ -350,7 +350,9 @@ const asleep = 82
 // the others before it gives anybody up, and takes over what it missed.
 func TestSituationSleep(t *testing.T) {
 	t.Parallel()
-	g := onLoopback(t, "-heartbeat", "100ms", "-timeout", "1s")
+	// Those who are awake are given up by nobody, although a busy machine makes
+	// their heartbeats late.
+	g := onLoopback(t, "-heartbeat", "100ms", "-timeout", "5s")
 	for range 3 {
 		g.join(nil)
 	}
@@ -417,13 +419,14 @@ func TestSituationFlapping(t *testing.T) {
 // for ever.
 func TestSituationFlappingProcess(t *testing.T) {
 	t.Parallel()
-	g := onLoopback(t, "-heartbeat", "100ms", "-timeout", "1s")
+	// Nobody is lost but the one that is killed, which is known at once.
+	g := onLoopback(t, "-heartbeat", "100ms", "-timeout", "10s")
 	g.join(nil)
 	g.join(nil)
 	rest, dir := g.nodes, t.TempDir()
 	waitMembers(t, rest)
 	for range 4 {
-		rest[0].never(0, "warn")
+		require.Empty(t, rest[0].warnings(0))
 		n := g.stored(dir)
 		n.ready()
 		n.Kill()
@@ -664,7 +667,7 @@ func TestSituationCopiedDataDirectory(t *testing.T) {
 	require.Equal(t, 4, <-gone, "the group refuses one of them")
 	for _, n := range g.nodes[:2] {
 		n.wait("message", lab.Args{"n": len(g.sent)})
-		n.never(0, "warn")
+		require.Empty(t, n.warnings(0))
 	}
 	g.check(g.nodes[:2])
 }
