@@ -139,7 +139,11 @@ func TestGarbage(t *testing.T) {
 	require.NoError(t, guest.Leave(ctx))
 	waitMembers(t, g.nodes)
 	g.converge(g.nodes, nil)
-	packets := collect()
+	// What the guest asked for admission with is no garbage a minute after it left: by
+	// then it may come back.
+	packets := slices.DeleteFunc(collect(), func(p []byte) bool {
+		return slices.ContainsFunc(record.datagrams, func(b []byte) bool { return bytes.HasSuffix(p, b) })
+	})
 	require.NotEmpty(t, packets)
 	require.NotEmpty(t, record.frames)
 
@@ -266,6 +270,8 @@ func TestGarbage(t *testing.T) {
 		p2pchat.WithTransport(lan.New(lan.Config{Group: groupAddr.String(), Name: "other", Interfaces: []string{"lo"}})))
 	require.NoError(t, err)
 	defer other.Close()
+	ctx, cancel = context.WithTimeout(t.Context(), lab.Patience) // the garbage took its time
+	defer cancel()
 	require.NoError(t, other.Join(ctx))
 	require.Len(t, other.View().Members, 1, "groups with different names do not meet")
 	_, err = other.Send(ctx, "lobby", []byte("from another group"))
