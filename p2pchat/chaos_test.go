@@ -17,8 +17,12 @@ import (
 
 var (
 	chaosSeed  = flag.Uint64("chaos.seed", 1, "the first seed of TestChaos")
-	chaosSeeds = flag.Uint64("chaos.seeds", 6, "how many seeds it takes")
+	chaosSeeds = flag.Uint64("chaos.seeds", 0, "how many seeds it takes; 0: those that found something")
 )
+
+// foundBy are seeds that found something: streams that broke while they were
+// full, and members that were not dialed any more.
+var foundBy = []uint64{12, 146}
 
 // Whole nodes, with all ways by which a message travels, on a network that does
 // what networks do, in virtual time: in the end all hold the same, and all that
@@ -28,7 +32,14 @@ var (
 //
 // up to the order in which goroutines run that wake up at one instant.
 func TestChaos(t *testing.T) {
-	for seed := *chaosSeed; seed < *chaosSeed+*chaosSeeds; seed++ {
+	seeds := foundBy
+	if *chaosSeeds > 0 {
+		seeds = nil
+		for i := range *chaosSeeds {
+			seeds = append(seeds, *chaosSeed+i)
+		}
+	}
+	for _, seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { chaos(t, seed) })
 	}
 }

@@ -50,6 +50,11 @@ func TestAStreamThatBrokeWhileItWasFullIsWrittenAgain(t *testing.T) {
 func TestAMemberIsDialedUntilItsStreamIsUp(t *testing.T) {
 	c, now, at := withAda(t)
 	ada := c.links[at].key
+	for end := now.Add(3 * redial); now.Before(end); c.Tick(now) {
+		now = c.Deadline()
+		c.Step(now, membership.Heard{Key: ada, Inc: 5})
+	}
+	require.True(t, c.dial.IsZero(), "there is nobody to dial")
 	c.Handle(now, transport.Event{Kind: transport.Down, Peer: at, Cause: transport.Reset})
 	for range 3 {
 		c.Handle(now, transport.Event{Kind: transport.Down, Peer: at, Cause: transport.Timeout})
