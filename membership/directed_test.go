@@ -794,6 +794,16 @@ func TestCoordinatorOutgrownByItsFormerMembers(t *testing.T) {
 	require.EqualValues(t, 2, e.Class)
 	a.receive(2, 1, e.ID, Heartbeat{Class: e.Class, Size: 7, Seq: 1})
 	require.NotEmpty(t, sent[MergeReq](a.pass(time.Second)))
+	// While it asks that one to be taken over, it evicts nobody: a new epoch of
+	// its own would be above that one's.
+	for seq := range uint64(10) {
+		a.receive(2, 1, e.ID, Heartbeat{Class: e.Class, Size: 7, Seq: 2 + seq})
+		a.receive(2, 1, e.ID, MergeAck{View: v.ID})
+		require.Empty(t, events[Installed](a.pass(3*time.Second)))
+	}
+	require.Equal(t, v.ID, a.m.View().ID)
+	// Without an answer it does in the end.
+	require.NotEmpty(t, events[Installed](a.pass(2*time.Minute)))
 	// One of the eight alone does not count for that.
 	b, v := leader(t, 2, 3, 4, 5, 6, 7, 8)
 	b.receive(2, 1, e.ID, Heartbeat{Class: 0, Size: 1, Seq: 1})

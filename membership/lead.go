@@ -503,6 +503,11 @@ func (c *Coordinated) evict(failed []Departure) {
 	if c.round != nil || c.depart != nil {
 		return // whoever coordinates next will see for itself
 	}
+	if y := c.yield; y != nil && c.outgrown(y.view.Epoch, y.size) {
+		// They have gone over to that one. A view without them would be of an
+		// epoch above its own, and it would yield in its turn.
+		return
+	}
 	c.stats.Evictions += uint64(len(failed))
 	for _, d := range failed {
 		if len(c.lead.flaps) >= maxSources {
