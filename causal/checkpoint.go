@@ -303,7 +303,7 @@ func (m *Memory) rebase(b base) {
 	m.reset()
 	m.vias, m.byVia = vias, byVia
 	m.mine, m.sent, m.unstable = m.mine[:0], [8]cached{}, m.unstable[:0]
-	m.held, m.heldBut = 0, nil
+	m.held, m.heldBut, m.heldFirst = 0, nil, 0
 	m.install(b)
 	for i := range blocks.n {
 		if blocks.gone(i) {

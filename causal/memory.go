@@ -83,6 +83,7 @@ type Memory struct {
 	oldest    int          // of sent
 	held      uint64       // own blocks from this number on are not sent by streams; 0: all are,
 	heldBut   map[Key]bool // as they are to these
+	heldFirst uint64       // the lowest number that was ever withheld; 0: none was
 
 	// Who is there.
 	peers   map[Key]*peer

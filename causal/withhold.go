@@ -61,10 +61,14 @@ func (m *Memory) Withhold(place int, but map[Key]bool) {
 	switch m.heldBut = but; {
 	case place < 0:
 		m.held = 0
+		return
 	case place < len(m.mine):
 		m.held = m.blocks.at(m.mine[place]).n
 	default:
 		m.held = m.me.n + 1
+	}
+	if m.heldFirst == 0 || m.held < m.heldFirst {
+		m.heldFirst = m.held
 	}
 }
 
@@ -82,14 +86,16 @@ func (m *Memory) Held(from Key) (n uint64, ok bool) {
 }
 
 // waits reports whether there is an own block to send to a peer. It passes over
-// those that the peer holds already.
+// those that were withheld and that the peer says it holds. Of others its word
+// does not count: somebody may have said it in its name.
 func (m *Memory) waits(p *peer) bool {
 	for ; p.cursor < len(m.mine); p.cursor++ {
 		i := m.mine[p.cursor]
 		if m.blocks.gone(i) {
 			continue
 		}
-		if b := m.blocks.at(i); b.n > p.ack(b.writer) || m.writers[b.writer].forked {
+		b := m.blocks.at(i)
+		if m.heldFirst == 0 || b.n < m.heldFirst || b.n > p.ack(b.writer) || m.writers[b.writer].forked {
 			break
 		}
 	}

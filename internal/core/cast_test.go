@@ -435,7 +435,7 @@ func TestPiecesThatAreNone(t *testing.T) {
 	c.view(membership.View{})
 	require.Zero(t, c.held)
 
-	c, s, now = casting(20)
+	c, _, now = casting(20)
 	for k := byte(1); k < 20; k++ {
 		for n := range uint64(20) {
 			large.N = 1 + n
