@@ -361,8 +361,11 @@ func (c *cast) fail(now time.Time) {
 }
 
 // more reports whether there is something to cast, and room for it.
-func (c *cast) more() bool { return len(c.again) > 0 || c.next < c.log.Made() && c.room() }
+func (c *cast) more() bool {
+	return len(c.again) > 0 || c.next < c.log.Made() && (c.at > 0 || c.room())
+}
 
+// room reports whether another block may be begun.
 func (c *cast) room() bool {
 	return c.next-c.middle < castBlocks && c.log.OwnBytes(c.middle, c.next) < castWindow
 }
@@ -397,7 +400,7 @@ func (c *cast) run(now time.Time) {
 
 // sendNext sends the next piece of the next block.
 func (c *cast) sendNext(now time.Time) bool {
-	if c.next >= c.log.Made() || !c.room() {
+	if c.next >= c.log.Made() || c.at == 0 && !c.room() {
 		return false
 	}
 	raw, n := c.log.Own(c.next)
