@@ -802,6 +802,10 @@ func TestCoordinatorOutgrownByItsFormerMembers(t *testing.T) {
 		require.Empty(t, events[Installed](a.pass(3*time.Second)))
 	}
 	require.Equal(t, v.ID, a.m.View().ID)
+	// That a member which went over tells it where to ask changes nothing: it
+	// asks there. (It knows no more of that group than its class, which is lower.)
+	a.receive(3, 1, e.ID, Redirect{View: e.ID, Class: e.Class, Addr: addrOf(2)})
+	require.NotEmpty(t, sent[MergeReq](a.pass(3*time.Second)))
 	// Without an answer it does in the end.
 	require.NotEmpty(t, events[Installed](a.pass(2*time.Minute)))
 	// One of the eight alone does not count for that.

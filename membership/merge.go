@@ -310,8 +310,8 @@ func (c *Coordinated) onRedirect(h Header, b Redirect) {
 		c.rival(r)
 		return
 	}
-	if h.From != y.view.Epoch.Leader && !c.lists(h.From, h.Inc) {
-		return
+	if h.From != y.view.Epoch.Leader && (b.View.Epoch.Leader == y.view.Epoch.Leader || !c.lists(h.From, h.Inc)) {
+		return // that one is asked already, or it is not for the sender to say
 	}
 	// Whoever sent it does not take anybody over.
 	redirects := y.redirects + 1

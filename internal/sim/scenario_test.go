@@ -380,20 +380,23 @@ func TestScenario15_MulticastDeadForOne(t *testing.T) {
 
 func TestScenario16_CoordinatorSuspended(t *testing.T) {
 	electors(t, func(t *testing.T, cfg Config) {
-		seeds(t, 10, cfg, func(t *testing.T, cfg Config) {
-			w := group(t, cfg, 8, 0)
-			w.Suspend(1, 40*time.Second)
-			w.Run(39 * time.Second)
-			require.NoError(t, w.AgreedOf(hosts(2, 8)...))
-			require.Equal(t, 7, w.Count.Changes)
-			leader := w.At(2).Leader()
-			w.Run(2 * time.Second)
-			agreed(t, w, classic.H)
-			w.Run(time.Minute)
-			require.NoError(t, w.Agreed())
-			require.Equal(t, []int{leader}, w.leaders())
-			require.Equal(t, 8, w.Count.Changes, "one each")
-		})
+		// Without one member the class of four, eight and sixteen is a lower one.
+		for _, n := range []int{4, 8, 13, 16} {
+			seeds(t, 10, cfg, func(t *testing.T, cfg Config) {
+				w := group(t, cfg, n, 0)
+				w.Suspend(1, 40*time.Second)
+				w.Run(39 * time.Second)
+				require.NoError(t, w.AgreedOf(hosts(2, n)...))
+				require.Equal(t, n-1, w.Count.Changes)
+				leader := w.At(2).Leader()
+				w.Run(2 * time.Second)
+				agreed(t, w, classic.H)
+				w.Run(time.Minute)
+				require.NoError(t, w.Agreed())
+				require.Equal(t, []int{leader}, w.leaders())
+				require.Equal(t, n, w.Count.Changes, "one each")
+			})
+		}
 	})
 }
 
