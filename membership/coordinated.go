@@ -207,7 +207,7 @@ func (c *Coordinated) Step(now time.Time, in Input) {
 	case Move:
 		c.changeSelf(c.self.Name, in.Addr)
 	case Depart:
-		c.leave()
+		c.leave(in.Limit)
 	}
 }
 

@@ -711,6 +711,46 @@ func TestDepartureIsQuickThoughAllAreDead(t *testing.T) {
 	require.True(t, b.step(Depart{}).Left)
 }
 
+func TestDepartureWaitsForASlowHeir(t *testing.T) {
+	a, v := leader(t, 2, 3, 4)
+	offers := func(r Ready) map[netip.AddrPort]int {
+		n := map[netip.AddrPort]int{}
+		for _, s := range r.Send {
+			if _, ok := s.Packet.Body.(Handover); ok {
+				n[s.To]++
+			}
+		}
+		return n
+	}
+	require.Equal(t, map[netip.AddrPort]int{addrOf(4): 1}, offers(a.step(Depart{Limit: 2 * time.Second})))
+	n := offers(a.pass(990 * time.Millisecond))
+	require.Len(t, n, 1, "the next in rank would become a second coordinator beside it")
+	require.GreaterOrEqual(t, n[addrOf(4)], 4)
+	require.LessOrEqual(t, n[addrOf(4)], 10)
+	n = offers(a.pass(300 * time.Millisecond))
+	require.Len(t, n, 1)
+	require.Positive(t, n[addrOf(3)])
+	r := a.pass(690 * time.Millisecond)
+	require.False(t, r.Left)
+	require.Empty(t, sent[Bye](r))
+	r = a.pass(100 * time.Millisecond)
+	require.True(t, r.Left)
+	require.Len(t, sent[Bye](r), 2)
+	// One that answers late is in time.
+	b, w := leader(t, 2, 3, 4)
+	require.Equal(t, v.Members, w.Members)
+	b.step(Depart{Limit: 2 * time.Second})
+	b.pass(900 * time.Millisecond)
+	next := succeed(w, w.Members[3], w.ID.Epoch.Ctr+1, nil, []Departure{{Key: keyOf(1), Inc: w.Members[0].Inc, Reason: ReasonLeft}})
+	r = b.receive(4, 1, next.ID, b.m.change(w, next, CauseHandover, nil))
+	require.True(t, r.Left)
+	require.Empty(t, sent[Bye](r))
+	// A limit that is none does no harm.
+	c, _ := leader(t, 2, 3, 4)
+	c.step(Depart{Limit: 1})
+	require.True(t, c.pass(10*time.Millisecond).Left)
+}
+
 func TestHandoverCountsInItsViewOnly(t *testing.T) {
 	a, v := follower(t, 3)
 	other := v.ID

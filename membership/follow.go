@@ -70,7 +70,7 @@ func (c *Coordinated) enterFollow(was state, prev View, changed bool, v View, ca
 	}
 	c.afterAdoption(was, prev, v, cause)
 	if c.depart != nil {
-		c.depart.again()
+		c.depart.again(c.now)
 		c.set(timerDepart, 1)
 	}
 }

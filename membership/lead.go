@@ -73,7 +73,7 @@ func (c *Coordinated) enterLead(was state, cause ViewCause) {
 		clear(c.merging)
 		c.clear(timerYield, timerMerge, timerAdmit, timerDepart)
 		if c.depart != nil {
-			c.depart.again()
+			c.depart.again(c.now)
 			c.set(timerDepart, 1)
 		}
 	}

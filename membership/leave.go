@@ -7,21 +7,24 @@ import (
 
 // departState is that of a node that takes its leave.
 type departState struct {
-	tries int
+	limit time.Duration
 	until time.Time // it goes then, whatever happened
+	since time.Time // the departure began, or the present view did
+	heir  int       // to whom a coordinator offers its office, by rank
+	tries int       // to that one, or to the coordinator
 }
 
 const (
 	departLimit = 280 * time.Millisecond // people wait for it
-	departTries = 5
-	departHeirs = 2 // to how many a coordinator offers its office
+	departTries = 5                      // at least
+	departHeirs = 2                      // to how many a coordinator offers its office
 )
 
-func (d *departState) again() { d.tries = 0 }
+func (d *departState) again(now time.Time) { d.since, d.heir, d.tries = now, 0, 0 }
 
 // leave begins the departure: a member asks to be released, a coordinator
 // hands over first.
-func (c *Coordinated) leave() {
+func (c *Coordinated) leave(limit time.Duration) {
 	if c.depart != nil {
 		return
 	}
@@ -34,7 +37,11 @@ func (c *Coordinated) leave() {
 		c.passOn()
 		c.stopYielding()
 	}
-	c.depart = &departState{until: c.now.Add(departLimit)}
+	if limit <= 0 {
+		limit = departLimit
+	}
+	limit = max(limit, time.Millisecond)
+	c.depart = &departState{limit: limit, until: c.now.Add(limit), since: c.now}
 	c.repeatDepart()
 }
 
@@ -52,23 +59,28 @@ func (c *Coordinated) repeatDepart() {
 			return
 		}
 		c.to(c.coordinator().Addr, Leave{})
-		c.set(timerDepart, min(c.rto(c.view.ID.Epoch.Leader), departLimit/departTries))
+		c.set(timerDepart, min(c.rto(c.view.ID.Epoch.Leader), d.limit/departTries))
 	default:
-		heir := d.tries / departTries
-		if heir == departHeirs || heir == len(c.view.Members)-1 || !c.now.Before(d.until) {
+		heirs := min(departHeirs, len(c.view.Members)-1)
+		share := d.limit / time.Duration(max(heirs, 1))
+		if heir := int(c.now.Sub(d.since) / share); heir != d.heir {
+			d.heir, d.tries = heir, 0
+		}
+		if d.heir >= heirs || !c.now.Before(d.until) {
 			c.toGroup(Bye{})
 			c.toGroup(Bye{})
 			c.gone()
 			return
 		}
-		var heirs []Member
+		var ranked []Member
 		for _, m := range rank(c.view.Members, c.seniority) {
 			if m.Key != c.self.Key {
-				heirs = append(heirs, m)
+				ranked = append(ranked, m)
 			}
 		}
-		c.to(heirs[heir].Addr, Handover{})
-		c.set(timerDepart, min(c.rto(heirs[heir].Key), departLimit/(departTries*departHeirs)))
+		heir := ranked[d.heir]
+		c.to(heir.Addr, Handover{})
+		c.set(timerDepart, min(c.rto(heir.Key)<<min(d.tries, 8), share/departTries))
 	}
 	d.tries++
 }

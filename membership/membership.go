@@ -108,7 +108,12 @@ type Move struct{ Addr netip.AddrPort }
 
 // Depart begins a graceful departure: a coordinator hands over first. Ready
 // says Left when it is done.
-type Depart struct{}
+type Depart struct {
+	// Limit is how long it may take where others are slow to answer, or do not.
+	// A coordinator spends half of it on its heir and half on the next in rank,
+	// and then leaves it to them to elect one. Zero, or less, is 280 ms.
+	Limit time.Duration
+}
 
 func (Start) input()    {}
 func (Receive) input()  {}

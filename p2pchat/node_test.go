@@ -397,6 +397,34 @@ func TestGracefulLeaveIsAnnouncedAtOnce(t *testing.T) {
 	})
 }
 
+// TestLeaveGivesOthersUntilItsDeadline: a group that is slow to answer needs no
+// election if whoever leaves can wait.
+func TestLeaveGivesOthersUntilItsDeadline(t *testing.T) {
+	for limit, cause := range map[time.Duration]string{0: "elected", 300 * time.Millisecond: "elected", 3 * time.Second: "handover"} {
+		in(t, memnet.Config{Seed: 8, Delay: time.Millisecond}, func(w *world) {
+			w.join(4)
+			w.wait(w.nodes, holds(4, 0))
+			w.net.SetDelay(400*time.Millisecond, 0)
+			events := w.nodes[1].Events(w.ctx)
+			ctx, cancel := context.WithoutCancel(w.ctx), context.CancelFunc(func() {})
+			if limit > 0 {
+				ctx, cancel = context.WithTimeout(ctx, limit)
+			}
+			defer cancel()
+			start := time.Now()
+			require.NoError(t, w.nodes[0].Leave(ctx))
+			require.Less(t, time.Since(start), max(limit, 450*time.Millisecond))
+			for e := range events {
+				if c, ok := e.(*p2pchat.CoordinatorEvent); ok {
+					require.Equal(t, cause, string(c.Cause))
+					break
+				}
+			}
+			w.wait(w.nodes[1:], holds(3, 0))
+		})
+	}
+}
+
 func TestSplitAndHeal(t *testing.T) {
 	electors(t, func(t *testing.T, opt p2pchat.Option) {
 		in(t, memnet.Config{Seed: 9, Delay: time.Millisecond}, func(w *world) {

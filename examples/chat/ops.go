@@ -425,7 +425,7 @@ func (m *machine) elect(*command) (any, error) {
 
 func (m *machine) quit(c *command) (any, error) {
 	m.reply(c.Ref, emptyData{}, nil)
-	m.end(ending{cause: "quit", graceful: c.Graceful == nil || *c.Graceful})
+	m.end(ending{cause: "quit", graceful: c.Graceful == nil || *c.Graceful, patient: true})
 	<-m.ctx.Done() // what follows is not read any more
 	return nil, errNoReply
 }

@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	leaveTime = 300 * time.Millisecond // for a graceful departure
+	leaveTime = 300 * time.Millisecond // for a graceful departure, at the most
+	quitTime  = 3 * time.Second        // for one that a program asks for: it can wait for a busy group
 	flushTime = time.Second            // for a reader of our output to take the last lines
 )
 
@@ -38,6 +39,7 @@ type ending struct {
 	cause    string // one word
 	err      error  // for a failure
 	graceful bool   // say goodbye to the group
+	patient  bool   // and give the group quitTime for it
 }
 
 // session is one node's life, from joining the group to leaving it.
@@ -120,9 +122,13 @@ func (s *session) run(ctx context.Context) int {
 		within(flushTime, func() { s.node.Close() })
 		return e.code // without a word, as a crash is
 	}
-	within(leaveTime+flushTime, func() {
+	limit := leaveTime
+	if e.patient {
+		limit = quitTime
+	}
+	within(limit+flushTime, func() {
 		if e.graceful {
-			leaving, cancel := context.WithTimeout(context.Background(), leaveTime)
+			leaving, cancel := context.WithTimeout(context.Background(), limit)
 			defer cancel()
 			_ = s.node.Leave(leaving) // whatever it says, we go
 		}
