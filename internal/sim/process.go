@@ -25,8 +25,9 @@ type Process struct {
 	view      membership.View
 	began     int64
 	timerAt   int64
-	ticks     int // in a row that made no progress
-	backlog   []func()
+	ticks     int      // in a row that made no progress
+	backlog   []func() // steps that wait
+	behind    bool     // it runs again, and is at its backlog
 	dialing   map[netip.AddrPort]bool
 	clock     clock
 	watch     watch
@@ -186,7 +187,7 @@ func (p *Process) stop() bool {
 	if p == nil || !p.alive {
 		return false
 	}
-	p.alive, p.suspended, p.backlog = false, false, nil
+	p.alive, p.suspended, p.behind, p.backlog = false, false, false, nil
 	if p.at.proc == p {
 		p.at.proc = nil
 	}
@@ -202,6 +203,7 @@ func (w *World) Suspend(i int, d time.Duration) {
 		return
 	}
 	since := w.now
+	p.behind = false
 	p.suspended, p.watch.suspended = true, since
 	w.trace(p, "suspended for %v", d)
 	w.After(d, func() {
@@ -221,19 +223,34 @@ func (w *World) Resume(i int) {
 	p.suspended = false
 	p.watch.resumed = w.now
 	w.changed = true
-	backlog := p.backlog
-	p.backlog = nil
 	// A driver that finds its timer and its inbox ready takes either first.
 	if w.net.IntN(2) == 0 {
 		p.tick()
 	}
-	for _, do := range backlog {
-		do()
+	p.behind = true
+	p.catchUp(w.now, time.Duration(w.net.Int64N(int64(maxBehind)))/time.Duration(len(p.backlog)+1))
+}
+
+// maxBehind is how long a process takes at most to read what waited for it. What
+// it says meanwhile is answered before it is through.
+const maxBehind = 300 * time.Millisecond
+
+// catchUp takes the steps that waited for a process that was resumed at that
+// time, one after each pause.
+func (p *Process) catchUp(resumed int64, pause time.Duration) {
+	if !p.behind || p.watch.resumed != resumed {
+		return // it was suspended again, or is gone
 	}
-	if p.alive {
+	if len(p.backlog) == 0 {
+		p.behind = false
 		p.tick()
 		p.arm()
+		return
 	}
+	step := p.backlog[0]
+	p.backlog = p.backlog[1:]
+	p.run(step)
+	p.w.After(pause, func() { p.catchUp(resumed, pause) })
 }
 
 // Leave makes the process of host i depart gracefully.
@@ -258,14 +275,18 @@ func (p *Process) Step(in membership.Input) {
 func (p *Process) do(step func()) {
 	switch {
 	case p == nil || !p.alive || p.w.err != nil:
-	case p.suspended:
+	case p.suspended || p.behind:
 		if len(p.backlog) < maxBacklog {
-			p.backlog = append(p.backlog, func() { p.do(step) })
+			p.backlog = append(p.backlog, step)
 		}
 	default:
-		step()
-		p.settle()
+		p.run(step)
 	}
+}
+
+func (p *Process) run(step func()) {
+	step()
+	p.settle()
 }
 
 func (p *Process) now() time.Time { return p.clock.read(p.w.now) }
