@@ -132,7 +132,7 @@ var errOwn = errors.New("lan: connected to itself")
 // here, or rather who is not.
 func (t *Transport) answer(nc net.Conn) (header, error) {
 	tune(nc)
-	if err := nc.SetDeadline(time.Now().Add(helloTimeout)); err != nil {
+	if err := nc.SetDeadline(time.Now().Add(t.times.hello)); err != nil {
 		return header{}, err
 	}
 	h, err := t.hello(nc, string(kindHello)+string(kindTry))
@@ -298,7 +298,7 @@ func (t *Transport) try(to netip.AddrPort) tried {
 // greet says hello and reads the answer.
 func (t *Transport) greet(nc net.Conn, kind byte) (header, error) {
 	tune(nc)
-	if err := nc.SetDeadline(time.Now().Add(helloTimeout)); err != nil {
+	if err := nc.SetDeadline(time.Now().Add(t.times.hello)); err != nil {
 		return header{}, err
 	}
 	if _, err := nc.Write(t.header(kind, 0).append(nil)); err != nil {

@@ -68,8 +68,8 @@ type Config struct {
 
 // Times and bounds that need no setting.
 const (
-	helloTimeout = 2 * time.Second
-	maxPending   = 256 // connections that have not said hello
+	helloTimeout = 2 * time.Second // for a connection to say hello
+	maxPending   = 256             // connections that have not
 
 	// A peer that takes nothing for so long is treated as gone; the kernel
 	// watches over what it has buffered and over idle connections, where it can.
@@ -84,6 +84,10 @@ const (
 	lastWords = 200 * time.Millisecond // the same during Close
 )
 
+// times are helloTimeout and lingering, but in tests that a busy machine is not
+// to disturb.
+type times struct{ hello, linger time.Duration }
+
 // Transport is a transport.Transport on the local network.
 type Transport struct {
 	cfg      Config
@@ -93,6 +97,7 @@ type Transport struct {
 	instance uint64
 	handler  transport.Handler
 	probe    *probe // of a Check; else nil
+	times    times
 
 	host     string    // of Config.Listen, or loopback; empty: any
 	families []*family // those that the host has
@@ -130,7 +135,7 @@ func New(c Config) *Transport {
 	c.Queue = cmp.Or(c.Queue, 1<<20)
 	c.DialTimeout = cmp.Or(c.DialTimeout, time.Second)
 	c.Listen = cmp.Or(c.Listen, ":0")
-	t := &Transport{cfg: c, links: make(map[netip.AddrPort]*link), hung: make(map[*link]struct{})}
+	t := &Transport{cfg: c, times: times{helloTimeout, lingering}, links: make(map[netip.AddrPort]*link), hung: make(map[*link]struct{})}
 	t.answers, t.refusals, t.strangers = newLimiter(16, 128), newLimiter(4, 16), newLimiter(4, 16)
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	return t

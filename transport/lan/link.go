@@ -581,7 +581,7 @@ func (l *link) written(cost int) {
 // linger waits for the peer to have taken what was written: to close a
 // connection that has something to read could destroy it.
 func (l *link) linger(c *conn) {
-	timer := time.NewTimer(lingering)
+	timer := time.NewTimer(l.t.times.linger)
 	defer timer.Stop()
 	_ = c.CloseWrite()
 	select {
