@@ -221,6 +221,9 @@ func (t *Transport) call(ctx context.Context, to netip.AddrPort, kind byte) (net
 			running++
 			go func() {
 				nc, h, err := t.callAt(ctx, routes[i], kind)
+				if notThere(err) && t.elsewhere(routes[i]) {
+					err = fmt.Errorf("%w: %v", errElsewhere, err)
+				}
 				results <- result{i, nc, h, err}
 			}()
 		}
@@ -257,6 +260,15 @@ func (t *Transport) call(ctx context.Context, to netip.AddrPort, kind byte) (net
 		}
 	}
 	return best.nc, best.h, best.e
+}
+
+var errElsewhere = errors.New("lan: the only address that is known of the peer is a loopback one, perhaps of another host")
+
+// elsewhere reports whether a loopback address, which the peer said is its own, may
+// be that of another host, one that had lost its network: who answers or refuses
+// there is then none of the peer's, and proves nothing.
+func (t *Transport) elsewhere(at netip.AddrPort) bool {
+	return at.Addr().IsLoopback() && !t.Addr().Addr().IsLoopback() && !t.roster.here(at)
 }
 
 // callAt connects to one address and says hello.

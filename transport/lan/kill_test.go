@@ -50,6 +50,10 @@ func child(c lan.Config) {
 	}
 	n := lan.New(c)
 	if err := n.Open(transport.HandlerFunc(func(e transport.Event) {
+		if e.Kind == transport.Down {
+			say(e.Kind, e.Peer, e.Cause)
+			return
+		}
 		say(e.Kind, e.Peer, string(e.Frame))
 	})); err != nil {
 		panic(err)
@@ -148,11 +152,18 @@ func (p *process) await(format string, args ...any) {
 	}
 }
 
+// tell has the node do something.
+func (p *process) tell(format string, args ...any) {
+	p.t.Helper()
+	_, err := fmt.Fprintf(p.in, format+"\n", args...)
+	require.NoError(p.t, err)
+}
+
 // do has the node do something, and returns what came of it. What it was told
 // meanwhile is lost.
 func (p *process) do(format string, args ...any) string {
 	p.t.Helper()
-	fmt.Fprintf(p.in, format+"\n", args...)
+	p.tell(format, args...)
 	for {
 		if answer, ok := strings.CutPrefix(p.next(), "ok "); ok {
 			return answer

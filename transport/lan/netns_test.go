@@ -4,6 +4,7 @@ package lan_test
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -115,8 +116,8 @@ func TestBothFamiliesAreOneGroup(t *testing.T) {
 		require.Equal(t, "map[]", p.do("drops"))
 	}
 	require.NoError(t, both.Kill())
-	six.await("down %v ", both.at) // reset
-	six.await("down %v ", both.at) // refused, although its name is an IPv4 address
+	six.await("down %v reset", both.at)
+	six.await("down %v refused", both.at) // although its name is an IPv4 address
 }
 
 // Where there is no multicast at all, one seed is enough.
@@ -192,6 +193,30 @@ func TestRoaming(t *testing.T) {
 	a.await("datagram %v by the new name", b.at)
 	hears(t, a, b)
 	require.NotEqual(t, old, a.at)
+}
+
+// A host whose network was gone for a moment has told that it is at a loopback
+// address. That nobody is there on another host is no proof that it is dead; and
+// what is on this host is known to be there.
+func TestALoopbackAddressOfAnotherHostProvesNothing(t *testing.T) {
+	t.Parallel()
+	net := lab.NewNet(t, 1)
+	host := net.Host(1)
+	a := spawn(t, host, lan.Config{})
+	require.Equal(t, "10.77.0.1", a.at.Addr().String())
+	for _, at := range []netip.AddrPort{netipPort("127.0.0.1", 9), netipPort("127.0.0.1", a.at.Port())} {
+		a.tell("stream %v are you dead?", at)
+		a.await("down %v timeout", at)
+	}
+	here := spawn(t, host, lan.Config{Interfaces: []string{"lo"}})
+	hears(t, here, a)
+	talks(t, a, here)
+	require.NoError(t, here.Kill())
+	a.await("down %v reset", here.at)
+	a.await("down %v refused", here.at)
+	alone := spawn(t, host, lan.Config{Interfaces: []string{"lo"}})
+	alone.tell("stream %v are you dead?", here.at)
+	alone.await("down %v refused", here.at)
 }
 
 // An interface that goes and comes back is used again.

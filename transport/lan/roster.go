@@ -170,7 +170,8 @@ func (r *roster) routesTo(name netip.AddrPort) []netip.AddrPort {
 	for _, r := range k.routes {
 		to = addEndpoint(to, r.at)
 	}
-	if !slices.ContainsFunc(to, func(e netip.AddrPort) bool { return equalEndpoint(e, name) }) {
+	// A loopback address is another host's own, of which it has no better one.
+	if !name.Addr().IsLoopback() && !slices.ContainsFunc(to, func(e netip.AddrPort) bool { return equalEndpoint(e, name) }) {
 		to = append(to, name)
 	}
 	return to
@@ -193,6 +194,14 @@ func (k *known) best(name netip.AddrPort) netip.AddrPort {
 		}
 	}
 	return k.routes[0].at
+}
+
+// here reports whether the node with a name is known to be on this host.
+func (r *roster) here(name netip.AddrPort) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	k := r.names[name]
+	return k != nil && k.local
 }
 
 // size is how many nodes are known.

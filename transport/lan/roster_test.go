@@ -35,6 +35,21 @@ func TestOneNameForAllRoutes(t *testing.T) {
 	require.Equal(t, []netip.AddrPort{ep("10.0.0.9:1")}, r.routesTo(ep("10.0.0.9:1")))
 }
 
+// A node whose host had lost its network for a moment says that it is at a loopback
+// address, which leads to this host.
+func TestALoopbackNameIsNoRouteToAnotherHost(t *testing.T) {
+	var r roster
+	now := time.Unix(1e9, 0)
+	lost := ep("127.0.0.1:70")
+	require.False(t, r.here(lost))
+	r.hear(from(1, "10.0.0.1:70"), ep("10.0.0.1:70"), false, now)
+	r.hear(from(1, "127.0.0.1:70"), ep("10.0.0.2:70"), false, now)
+	require.Equal(t, []netip.AddrPort{ep("10.0.0.2:70"), ep("10.0.0.1:70")}, r.routesTo(lost))
+	require.False(t, r.here(lost))
+	r.hear(from(2, "127.0.0.1:71"), ep("127.0.0.1:71"), true, now)
+	require.True(t, r.here(ep("127.0.0.1:71")))
+}
+
 func TestLocalNodeIsReachedByItsName(t *testing.T) {
 	var r roster
 	name := ep("[fe80::1]:70")
