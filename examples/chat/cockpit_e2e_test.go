@@ -64,7 +64,7 @@ func (s *seat) exits(code int) {
 
 func TestCockpit(t *testing.T) {
 	t.Parallel()
-	s := sit(t, 150, 40, "-spawn", "4")
+	s := sit(t, 150, 40, append([]string{"-spawn", "4"}, slow...)...)
 	s.sees(`╭─ ♛ ada#1 up ─.* bob#2 up ─.* eve#3 up ─.* dan#4 up ─`)
 	s.sees(`= one history at all 4: 0 messages`)
 
@@ -257,7 +257,7 @@ func (d *dumb) exits(code int) string {
 // TestCockpitPlain is the cockpit without a terminal: a line for each happening.
 func TestCockpitPlain(t *testing.T) {
 	t.Parallel()
-	d := startDumb(t, "-spawn", "3", "-election", "ring", "-data", t.TempDir())
+	d := startDumb(t, append([]string{"-spawn", "3", "-election", "ring", "-data", t.TempDir()}, calm...)...)
 	d.says(`^eve#3 +joined the group of ada#1, and has its history$`)
 	d.enter("2> hello")
 	d.says(`^eve#3 +\| bob#2: hello$`)
@@ -289,7 +289,7 @@ func TestCockpitPlain(t *testing.T) {
 // no better for them.
 func TestCockpitNewcomerSuffers(t *testing.T) {
 	t.Parallel()
-	d := startDumb(t, "-spawn", "2")
+	d := startDumb(t, append([]string{"-spawn", "2"}, slow...)...)
 	d.says(`^bob#2 +joined`)
 	d.enter("/loss 10")
 	d.enter("/delay 20")
@@ -348,7 +348,7 @@ func TestCockpitIsKilled(t *testing.T) {
 	for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT} {
 		t.Run(sig.String(), func(t *testing.T) {
 			t.Parallel()
-			d := startDumb(t, "-spawn", "3")
+			d := startDumb(t, append([]string{"-spawn", "3"}, calm...)...)
 			d.says(`^eve#3 +joined`)
 			var pids []string
 			for _, nick := range []string{"ada", "bob", "eve"} {
@@ -450,7 +450,7 @@ func TestScriptFails(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			require.Regexp(t, c.want, script(t, c.code, c.steps))
+			require.Regexp(t, c.want, script(t, c.code, c.steps, calm...))
 		})
 	}
 }

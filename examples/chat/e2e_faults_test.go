@@ -100,7 +100,7 @@ func TestFrozenCoordinator(t *testing.T) {
 
 func TestFrozenFollower(t *testing.T) {
 	t.Parallel()
-	g := four(t, nil)
+	g := four(t, nil, slow...)
 	top, rest := g.nodes[3], g.nodes[:3]
 	from := marks(g.nodes)
 	top.Freeze()
@@ -114,7 +114,7 @@ func TestFrozenFollower(t *testing.T) {
 
 func TestThreeDieTogether(t *testing.T) {
 	t.Parallel()
-	g := four(t, nil)
+	g := four(t, nil, calm...)
 	g.join(nil)
 	waitMembers(t, g.nodes)
 	from := marks(g.nodes)
@@ -133,7 +133,7 @@ func TestThreeDieTogether(t *testing.T) {
 func TestUnplugged(t *testing.T) {
 	t.Parallel()
 	net := lab.NewNet(t, 4)
-	g := four(t, net)
+	g := four(t, net, slow...)
 	first, rest := g.nodes[0], g.nodes[1:]
 	from := marks(g.nodes)
 	net.Split([]int{2, 3, 4})
@@ -145,7 +145,7 @@ func TestUnplugged(t *testing.T) {
 	}
 	// Who calls the election has waited for the whole time-out; those it
 	// invites may have heard the last heartbeat later.
-	require.GreaterOrEqual(t, longest, int64(2000))
+	require.GreaterOrEqual(t, longest, int64(8000))
 	require.Equal(t, []int{2, 3, 4}, waitMembers(t, rest).ids())
 	require.Equal(t, []int{1}, waitMembers(t, []*node{first}).ids(), "it coordinates itself alone")
 	g.say(g.nodes, 5)
@@ -169,15 +169,21 @@ func TestThreeWaySplit(t *testing.T) {
 	g.whole(g.nodes)
 }
 
+// long are flags for a group in which a time-out is ten heartbeats, and more than a
+// busy machine makes anything late. threeTimeouts are three of them, in heartbeats.
+var long = []string{"-timeout", "5s"}
+
+const threeTimeouts = 30
+
 // TestOneWay cuts what one member would hear of the coordinator. Others vouch
 // for it.
 func TestOneWay(t *testing.T) {
 	t.Parallel()
 	net := lab.NewNet(t, 4)
-	g := four(t, net)
+	g := four(t, net, long...)
 	from := marks(g.nodes)
 	net.Cut(1, 4)
-	g.nodes[0].pass(12)
+	g.nodes[0].pass(threeTimeouts)
 	for _, n := range g.nodes {
 		n.never(from[n], "coord", "view")
 	}
@@ -192,10 +198,10 @@ func TestOneWay(t *testing.T) {
 func TestDeaf(t *testing.T) {
 	t.Parallel()
 	net := lab.NewNet(t, 4)
-	g := four(t, net)
+	g := four(t, net, long...)
 	from := marks(g.nodes)
 	net.Deafen(3)
-	g.nodes[0].pass(12)
+	g.nodes[0].pass(threeTimeouts)
 	g.say(g.nodes, 5)
 	g.converge(g.nodes, nil)
 	for _, n := range g.nodes {
@@ -206,7 +212,7 @@ func TestDeaf(t *testing.T) {
 // TestComesAndGoes is a node that joins and leaves again and again.
 func TestComesAndGoes(t *testing.T) {
 	t.Parallel()
-	g := onLoopback(t)
+	g := onLoopback(t, calm...)
 	g.join(nil)
 	g.join(nil)
 	stay := slices.Clone(g.nodes)
@@ -230,11 +236,11 @@ var trials = flag.Int("trials", 3, "how often the coordinator is killed to measu
 // TestFailoverTime kills the coordinator and measures, at the survivors, how
 // long it takes until they have announced the next one.
 func TestFailoverTime(t *testing.T) {
-	g := four(t, nil)
+	g := four(t, nil, "-timeout", "1m")
 	var took []time.Duration
 	for range *trials {
 		v := waitMembers(t, g.nodes)
-		i := slices.IndexFunc(g.nodes, func(n *node) bool { return n.id == v.Coord })
+		i := slices.IndexFunc(g.nodes, func(n *node) bool { return n.Events()[0].Node == v.coordinator().Node })
 		victim, rest := g.nodes[i], without(g.nodes, g.nodes[i])
 		from := marks(rest)
 		killed := time.Now()
@@ -251,6 +257,6 @@ func TestFailoverTime(t *testing.T) {
 	}
 	slices.Sort(took)
 	t.Logf("%d trials, until all survivors have announced the next coordinator: median %v, max %v, all %v", len(took), took[len(took)/2], took[len(took)-1], took)
-	// Evidence, not a time-out: that would take 2 s.
-	require.Less(t, took[len(took)/2], time.Second)
+	// Evidence, not a time-out: that would take a minute.
+	require.Less(t, took[len(took)-1], time.Minute)
 }

@@ -117,7 +117,7 @@ func TestSituationOtherKey(t *testing.T) {
 // of the wire format: a socket that says no more than that.
 func TestSituationNewerGroup(t *testing.T) {
 	t.Parallel()
-	g := onLoopback(t)
+	g := onLoopback(t, calm...)
 	address := netip.MustParseAddrPort(g.flags[slices.Index(g.flags, "-group")+1])
 	lo, err := net.InterfaceByName("lo")
 	require.NoError(t, err)
@@ -226,7 +226,7 @@ func TestSituationIPv6Only(t *testing.T) {
 	for i := 1; i <= 5; i++ {
 		onlyIPv6(net.Host(i))
 	}
-	g := onNet(t)
+	g := onNet(t, calm...)
 	life(t, g, net.Host)
 	for _, n := range g.all {
 		at := netip.MustParseAddrPort(lab.As[struct{ Addr string }](t, n.Events()[0]).Addr)
@@ -245,7 +245,7 @@ func TestSituationBothFamilies(t *testing.T) {
 	withIPv6(net.Host(1))
 	onlyIPv6(net.Host(2))
 	net.Host(3).Run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
-	g := onNet(t)
+	g := onNet(t, slow...)
 	g.joinAll(net, 3)
 	v := waitMembers(t, g.nodes)
 	require.Equal(t, 1, v.Coord)
@@ -286,7 +286,7 @@ func TestSituationSeed(t *testing.T) {
 		net.Mute(i)
 		net.Deafen(i)
 	}
-	g := onNet(t)
+	g := onNet(t, calm...)
 	g.joinWith(net.Host(1), "-listen", ":7001")
 	seed := g.joinWith(net.Host(2), "-listen", ":7002", "-peer", "10.77.0.1:7001")
 	for i := 3; i <= 4; i++ {
@@ -310,7 +310,7 @@ func TestSituationSeed(t *testing.T) {
 func TestSituationRoaming(t *testing.T) {
 	t.Parallel()
 	net := lab.NewNet(t, 3)
-	g := onNet(t, "-timeout", "10s") // on a busy machine, moving takes more than 2 s
+	g := onNet(t, calm...) // on a busy machine, moving takes some seconds
 	for i := 1; i <= 3; i++ {
 		net.Host(i).Run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
 		g.join(net.Host(i))
@@ -400,7 +400,7 @@ func (p *person) reads(part string) {
 // to somebody who has gone, as a program and as a person do.
 func TestSituationAmbiguousName(t *testing.T) {
 	t.Parallel()
-	g := onLoopback(t, "-nick", "eve")
+	g := onLoopback(t, append(slices.Clone(calm), "-nick", "eve")...)
 	for range 3 {
 		g.join(nil)
 	}
@@ -446,7 +446,7 @@ func TestSituationAmbiguousName(t *testing.T) {
 func TestSituationDirectAcrossASplit(t *testing.T) {
 	t.Parallel()
 	net := lab.NewNet(t, 2)
-	g := onNet(t)
+	g := onNet(t, slow...)
 	g.join(net.Host(1))
 	g.join(net.Host(2))
 	a, b := g.nodes[0], g.nodes[1]

@@ -86,6 +86,16 @@ func (v view) ids() (ids []int) {
 	return ids
 }
 
+// coordinator is the member that leads.
+func (v view) coordinator() peer {
+	for _, m := range v.Members {
+		if m.ID == v.Coord {
+			return m.peer
+		}
+	}
+	return peer{}
+}
+
 // group is the processes of one test.
 type group struct {
 	t     *testing.T
@@ -107,6 +117,15 @@ func onLoopback(t *testing.T, flags ...string) *group {
 	addr := fmt.Sprintf("239.255.%d.%d:%d", 1+rand.IntN(250), 1+rand.IntN(250), 20000+rand.IntN(10000))
 	return newGroup(t, append([]string{"-iface", "lo", "-group", addr}, flags...))
 }
+
+// slow are flags for a group in which whoever is cut off is missed after some
+// seconds, and nobody else.
+var slow = []string{"-heartbeat", "2s", "-timeout", "8s"}
+
+// calm are flags for a group in which a busy machine changes nothing: who comes
+// looks for the group for two seconds before it founds one, and is not missed for
+// a minute. Whoever dies is missed at once all the same.
+var calm = []string{"-heartbeat", "2s", "-timeout", "1m"}
 
 // onNet makes a group for hosts of a lab.Net, with no flags but those given.
 func onNet(t *testing.T, flags ...string) *group {
@@ -461,24 +480,24 @@ func life(t *testing.T, g *group, host func(i int) *lab.Host) {
 
 func TestFourOnLoopback(t *testing.T) {
 	t.Parallel()
-	life(t, onLoopback(t), func(int) *lab.Host { return nil })
+	life(t, onLoopback(t, calm...), func(int) *lab.Host { return nil })
 }
 
 func TestFourOnLoopbackRing(t *testing.T) {
 	t.Parallel()
-	life(t, onLoopback(t, "-election", "ring"), func(int) *lab.Host { return nil })
+	life(t, onLoopback(t, append(slices.Clone(calm), "-election", "ring")...), func(int) *lab.Host { return nil })
 }
 
 func TestFourHosts(t *testing.T) {
 	t.Parallel()
 	net := lab.NewNet(t, 5)
-	life(t, onNet(t), net.Host)
+	life(t, onNet(t, calm...), net.Host)
 }
 
 func TestSplitAndHeal(t *testing.T) {
 	t.Parallel()
 	net := lab.NewNet(t, 6)
-	g := onNet(t)
+	g := onNet(t, slow...)
 	g.joinAll(net, 6)
 	waitMembers(t, g.nodes)
 	g.say(g.nodes, 10)
@@ -518,7 +537,7 @@ func TestSplitAndHeal(t *testing.T) {
 
 func TestTenAtTheSameInstant(t *testing.T) {
 	t.Parallel()
-	g := onLoopback(t)
+	g := onLoopback(t, calm...)
 	for range 10 {
 		g.start(nil)
 	}

@@ -176,7 +176,7 @@ func TestBacklogIsShown(t *testing.T) {
 	}
 	a.shows("ada#1: line 25.\n")
 	group := strings.Fields(a.out.String())[1]
-	c := start(t, []string{"-iface", "lo", "-group", group}, "-nick", "eve")
+	c := start(t, inGroup(group), "-nick", "eve")
 	c.shows("ada#1: line 25.\n")
 	c.shows("… 15 messages before these: /history 25\n")
 	require.Contains(t, c.out.String(), "line 16.")
@@ -261,7 +261,7 @@ func TestSituationForeignGroup(t *testing.T) {
 	group := newGroup()
 	a := start(t, group, "-nick", "ada")
 	a.shows("you are #1. type to chat")
-	other := lan.New(lan.Config{Group: group[len(group)-1], Name: "other", Interfaces: []string{"lo"}})
+	other := lan.New(lan.Config{Group: group[3], Name: "other", Interfaces: []string{"lo"}})
 	require.NoError(t, other.Open(transport.HandlerFunc(func(transport.Event) {})))
 	defer other.Close()
 	require.NoError(t, other.Multicast([]byte("nobody hears this")))

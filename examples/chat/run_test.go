@@ -78,8 +78,13 @@ type program struct {
 
 // newGroup returns the flags for a group of its own, on this machine only.
 func newGroup() []string {
-	addr := fmt.Sprintf("239.255.%d.%d:%d", 1+rand.IntN(250), 1+rand.IntN(250), 30000+rand.IntN(2000))
-	return []string{"-iface", "lo", "-group", addr}
+	return inGroup(fmt.Sprintf("239.255.%d.%d:%d", 1+rand.IntN(250), 1+rand.IntN(250), 30000+rand.IntN(2000)))
+}
+
+// inGroup returns the flags for a group on this machine only, in which nobody
+// founds another group, or is given up, because the machine is busy.
+func inGroup(addr string) []string {
+	return []string{"-iface", "lo", "-group", addr, "-heartbeat", "2s", "-timeout", "1m"}
 }
 
 // start runs the program until the end of the test.
@@ -353,6 +358,6 @@ func TestPeersWithoutMulticast(t *testing.T) {
 	a := start(t, newGroup(), "-json", "-nick", "ada")
 	addr := a.await(0, "hello", nil)["addr"].(string)
 	a.do(`{"op":"wait","for":"ready"}`)
-	b := start(t, []string{"-iface", "lo", "-group", a.await(0, "hello", nil)["group"].(string)}, "-json", "-peer", addr)
+	b := start(t, inGroup(a.await(0, "hello", nil)["group"].(string)), "-json", "-peer", addr)
 	b.do(`{"op":"wait","for":"members","n":2}`)
 }
