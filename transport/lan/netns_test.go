@@ -230,6 +230,7 @@ func TestInterfaceGoneAndBack(t *testing.T) {
 	require.Equal(t, "127.0.0.1", strings.Split(a.do("addr"), ":")[0], "this machine only")
 	run(t, net.Host(1), "ip link set eth0 up")
 	a.until("10.77.0.1", "addr")
+	meet(t, []*process{a, b}) // the other end of the link may be up a little later
 	hears(t, b, a)
 	hears(t, a, b)
 }
