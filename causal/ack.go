@@ -2,22 +2,44 @@ package causal
 
 import (
 	"bytes"
+	"math"
 	"slices"
 	"time"
 )
 
-// When an Ack is sent.
+// When an Ack is sent. The first one after a rest is sent at once, and those after
+// it at the latest so long after the one before to the same peer.
 const (
-	ackDelay = 20 * time.Millisecond // after the one before, in a small group
-	ackBytes = 256 << 10             // of payload delivered meanwhile, at the latest
+	ackDelay = 20 * time.Millisecond // in a group of up to 8; in a larger one as much longer
+	ackBytes = 256 << 10             // of payload that was delivered meanwhile
+	ackFew   = 16                    // in a group of more, ackPace tells who is told later,
+	ackRest  = time.Second           // but no later than this, and
+	ackMost  = 1 << 20               // the one that writes after so many bytes at most
 
 	ackTips   = 384 // entries of an Ack
 	ackDoubts = 120
 	maxEarly  = 1 << 16 // writers that a peer may speak of before they are known here
 )
 
-func (m *Memory) ackInterval() time.Duration {
-	return ackDelay * time.Duration(max(8, len(m.members)+1)) / 8
+// ackPace is how long after the one before, and after how many bytes, an Ack to
+// a peer is sent. So in a group of n, all know that all hold what was said last
+// this long after it has arrived: max(20 ms, n · 2.5 ms) up to n = 16; in larger
+// ones the author does by then, who sends again, and casts, by that, and all others
+// n/16 times as late, but within a second, or the author's time if that is longer.
+//
+// A node gets 400 Acks a second at most by the time, however large the group is,
+// and while it does not write itself, fewer in groups of more than 16: 6,400/n up
+// to n = 80, where the second is reached, then n up to 400 again.
+func (m *Memory) ackPace(p *peer) (wait time.Duration, bytes uint64) {
+	n := len(m.members) + 1
+	wait = ackDelay * time.Duration(max(8, n)) / 8
+	switch {
+	case n <= ackFew:
+		return wait, ackBytes
+	case p.wrote:
+		return wait, min(ackBytes*uint64(n)/ackFew, ackMost)
+	}
+	return max(wait, min(wait*time.Duration(n)/ackFew, ackRest)), math.MaxUint64
 }
 
 // ackAt is when an Ack to the peer is due, or the zero time.
@@ -29,10 +51,12 @@ func (m *Memory) ackAt(p *peer) time.Time {
 		return m.now
 	case p.ackedOf == m.blocks.n && !p.ackMore:
 		return time.Time{}
-	case m.took-p.ackBytes >= ackBytes:
+	}
+	wait, bytes := m.ackPace(p)
+	if m.took-p.ackBytes >= bytes {
 		return m.now
 	}
-	return p.ackAt.Add(m.ackInterval())
+	return p.ackAt.Add(wait)
 }
 
 func (m *Memory) ackDue(p *peer) bool {
@@ -61,7 +85,7 @@ func (m *Memory) ackFor(p *peer) *Ack {
 		}
 		p.ackNext = i + 1
 	}
-	p.ackRush = p.ackRush && p.ackMore
+	p.ackRush, p.wrote = p.ackRush && p.ackMore, p.wrote && p.ackMore
 	k := min(len(p.doubts), ackDoubts)
 	a.Doubts, p.doubts = append(a.Doubts, p.doubts[:k]...), p.doubts[k:]
 	p.ackAll, p.ackAt = false, m.now

@@ -473,6 +473,9 @@ func (m *Memory) insert(f *frame, at place, flags uint8) uint32 {
 	m.out.Delivered = m.out.Delivered || b.count > 0
 	m.lastNew = m.now
 	m.beats.changed(m.now)
+	if p := m.peers[wr.author]; p != nil {
+		p.wrote = true
+	}
 
 	if f.n == wr.n()+1 {
 		wr.blocks = append(wr.blocks, i)

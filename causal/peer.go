@@ -39,6 +39,7 @@ type peer struct {
 	ackNext  int      // the writer to go on with
 	ackMore  bool     // the last Ack had no room for all,
 	ackRush  bool     // and was one of those that list everything
+	wrote    bool     // a block of it was delivered, of which no Ack says so
 	doubts   []Tip
 	forks    []Fork
 	ask      *Pull
