@@ -203,7 +203,11 @@ func TestHalvesSyncInOneRound(t *testing.T) {
 // What a sync says of what is held must stay small beside what is missing, with
 // as many writers as a large group has in a long life.
 func TestManyWritersSyncCheaply(t *testing.T) {
-	for _, writers := range []int{1024, 4096} {
+	sizes := []int{1024, 4096}
+	if testing.Short() {
+		sizes = sizes[:1]
+	}
+	for _, writers := range sizes {
 		t.Run(fmt.Sprint(writers), func(t *testing.T) { manyWriters(t, writers) })
 	}
 }
@@ -262,9 +266,12 @@ func manyWriters(t *testing.T, writers int) {
 }
 
 // Two nodes that were apart for a day, in which each said something every
-// second, become equal by one Pull each.
+// second, become equal by one Pull each. A quarter of a day does with -short.
 func TestADayApartConverges(t *testing.T) {
-	const day = 24 * 60 * 60
+	day := 24 * 60 * 60
+	if testing.Short() {
+		day /= 4 // more than the credit that a Pull comes with
+	}
 	a, b := pair(t)
 	both := []*Memory{a, b}
 	for _, m := range both {
@@ -279,7 +286,7 @@ func TestADayApartConverges(t *testing.T) {
 	require.NotEqual(t, a.Digest(), b.Digest())
 	for k, m := range both {
 		o := both[1-k]
-		m.SetPeers(benchNow.Add(day*time.Second), []Key{a.self, b.self})
+		m.SetPeers(benchNow.Add(time.Duration(day)*time.Second), []Key{a.self, b.self})
 		m.Link(m.now, o.self, false)
 		m.Link(m.now, o.self, true)
 	}
