@@ -260,6 +260,7 @@ func (c *Coordinated) wake(after time.Duration) {
 		c.set(timerKeepAlive, 1)
 	case leading:
 		c.set(timerBeat, 1)
+		c.lead.unsure, c.lead.slept = c.now.Add(c.t.TElect), c.lead.seq
 	}
 }
 

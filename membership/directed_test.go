@@ -256,6 +256,59 @@ func TestCoordinatorsSuspensionIsNotItsMembersSilence(t *testing.T) {
 	require.Equal(t, v.ID, a.m.View().ID)
 }
 
+// TestCoordinatorThatStoodStillIsNotSure: it makes no view before a member
+// answered a heartbeat, or those who do not could have elected another one.
+func TestCoordinatorThatStoodStillIsNotSure(t *testing.T) {
+	wakes := func(t *testing.T) (*alone, View) {
+		a, v := leader(t, 2, 3, 4)
+		a.now = a.now.Add(time.Minute)
+		a.m.Tick(a.now)
+		require.Len(t, events[Woke](a.m.Ready()), 1)
+		// What waited says nothing of now: it was sent before anybody missed it.
+		a.receive(2, 1, v.ID, KeepAlive{Seq: a.m.lead.slept})
+		a.step(Down{Addr: addrOf(3), Cause: CauseRefused})
+		a.receive(4, 1, v.ID, Leave{})
+		a.receive(5, 1, ViewID{}, Join{Addr: addrOf(5)})
+		r := a.pass(Classic().TElect - 10*time.Millisecond)
+		require.NotEmpty(t, sent[Heartbeat](r))
+		require.Empty(t, events[Installed](r))
+		require.Zero(t, a.m.Stats().Evictions)
+		return a, v
+	}
+	t.Run("none can hear", func(t *testing.T) {
+		a, v := wakes(t)
+		a.receive(2, 1, v.ID, KeepAlive{})
+		a.receive(3, 1, v.ID, KeepAlive{})
+		in := events[Installed](a.pass(Classic().W))
+		require.Len(t, in, 1)
+		require.Len(t, in[0].Left, 1, "who said goodbye")
+	})
+	t.Run("nobody answers", func(t *testing.T) {
+		a, _ := wakes(t)
+		require.NotEmpty(t, events[Installed](a.pass(Classic().W)), "who asked to come and to go")
+		a.pass(time.Minute)
+		require.Len(t, a.m.View().Members, 1)
+	})
+	t.Run("one answers", func(t *testing.T) {
+		a, v := wakes(t)
+		older := v.ID
+		older.Epoch.Leader = keyOf(2)
+		require.Empty(t, events[Installed](a.receive(2, 1, older, KeepAlive{Seq: a.m.lead.seq})), "a heartbeat of another one")
+		r := a.receive(2, 1, v.ID, KeepAlive{Seq: a.m.lead.seq})
+		require.Len(t, events[Installed](r), 1)
+		require.Len(t, sent[Welcome](r), 1)
+		_, there := a.m.View().Find(keyOf(4))
+		require.False(t, there, "it said goodbye")
+	})
+	t.Run("another one was elected", func(t *testing.T) {
+		a, v := wakes(t)
+		e := succeed(v, v.Members[1], v.ID.Epoch.Ctr+1, nil, []Departure{{Key: keyOf(1), Inc: 5}})
+		a.receive(2, 1, e.ID, Heartbeat{Class: e.Class, Size: 3, Seq: 1})
+		require.NotEmpty(t, sent[MergeReq](a.pass(time.Second)))
+		require.Equal(t, v.ID, a.m.View().ID)
+	})
+}
+
 func TestOneLostBeatElectsNobody(t *testing.T) {
 	a, v := follower(t, 3)
 	a.beat(v, 1)

@@ -20,6 +20,23 @@ type leadState struct {
 	flaps    map[Key][]time.Time        // evictions within the last minute
 	buckets  map[netip.AddrPort]*bucket // JOINs by source
 	told     map[Key]time.Time          // rivals and when they were last sent a heartbeat
+
+	// After this process stood still, until when it is not sure that it still
+	// coordinates anybody, and how many heartbeats it had sent before.
+	unsure time.Time
+	slept  uint64
+}
+
+// sure reports whether this coordinator may change its group. One that knows
+// that most of it has gone over to another one may not: the next view could open
+// an epoch above that one's, which would yield in its turn. One that stood still
+// may have that yet to read. So it waits for one member to answer a heartbeat,
+// or for as long as they would need to elect.
+func (c *Coordinated) sure() bool {
+	if y := c.yield; y != nil && c.outgrown(y.view.Epoch, y.size) {
+		return false
+	}
+	return !c.now.Before(c.lead.unsure)
 }
 
 type joiner struct {
@@ -252,6 +269,10 @@ func (c *Coordinated) amend(failed []Departure) {
 	if c.state != leading || c.round != nil || c.depart != nil {
 		return
 	}
+	if !c.sure() {
+		c.set(timerAdmit, c.t.W) // those who wait ask again, too
+		return
+	}
 	var joined []Member
 	var welcome []joiner
 	fresh, renamed := false, false
@@ -357,6 +378,10 @@ func (c *Coordinated) onKeepAlive(from netip.AddrPort, h Header, b KeepAlive) {
 			c.to(from, NotMember{Max: c.max})
 		}
 		return
+	}
+	if c.state == leading && c.now.Before(c.lead.unsure) && b.Seq > c.lead.slept && continues(c.view.ID.Epoch, h.View.Epoch) {
+		c.lead.unsure = time.Time{}
+		c.admit()
 	}
 	if h.View.Compare(c.view.ID) < 0 {
 		if c.state == following || c.now.Sub(c.installed) > c.RTO() {
@@ -500,13 +525,8 @@ func (c *Coordinated) probe(m Member, v *verification) {
 
 // evict makes the view without members that failed.
 func (c *Coordinated) evict(failed []Departure) {
-	if c.round != nil || c.depart != nil {
+	if c.round != nil || c.depart != nil || !c.sure() {
 		return // whoever coordinates next will see for itself
-	}
-	if y := c.yield; y != nil && c.outgrown(y.view.Epoch, y.size) {
-		// They have gone over to that one. A view without them would be of an
-		// epoch above its own, and it would yield in its turn.
-		return
 	}
 	c.stats.Evictions += uint64(len(failed))
 	for _, d := range failed {
