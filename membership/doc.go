@@ -64,6 +64,7 @@
 //	           the same, RTO late, thrice at most      JoinWin/2 more: what came meanwhile is not read yet
 //	any        a timer is three H late, or Slept       Woke; KEEPALIVE or HEARTBEAT at once
 //	leading    every H                                 HEARTBEAT to the group, and to deaf members
+//	           Woke                                    no new view until a KEEPALIVE names a beat since, or for TElect
 //	           JOIN, unknown or new incarnation        admit: at once, or after JoinBatch; WELCOME
 //	           JOIN, known                             WELCOME again
 //	           JOIN, older incarnation, or departed    JOIN_REJECT
