@@ -77,7 +77,7 @@ func (g *group) whole(nodes []*node) {
 
 func TestFrozenCoordinator(t *testing.T) {
 	t.Parallel()
-	g := four(t, nil)
+	g := four(t, nil, slow...)
 	g.say(g.nodes, 5)
 	g.converge(g.nodes, nil)
 	first, rest := g.nodes[0], g.nodes[1:]

@@ -34,7 +34,7 @@ type stage struct {
 func newStage(t *testing.T) *stage {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	s := &stage{t: t, web: newWeb(ln, "127.0.0.1"), address: fmt.Sprintf("http://%s/", ln.Addr()), group: newGroup()}
+	s := &stage{t: t, web: newWeb(ln, "127.0.0.1"), address: fmt.Sprintf("http://%s/", ln.Addr()), group: append(newGroup(), "-timeout", "8s")}
 	t.Cleanup(s.web.close)
 	return s
 }
@@ -248,7 +248,7 @@ func testScreens(t *testing.T, page *tab) {
 // testProcesses looks on with the eyes of one of four processes, which shows
 // what it knows itself, while the coordinator is killed.
 func testProcesses(t *testing.T, b *browser) {
-	group := newGroup()
+	group := append(newGroup(), "-timeout", "8s")
 	var nodes []*lab.Process
 	for i, nick := range []string{"ada", "bob", "eve", "dan"} {
 		args := append([]string{"-json", "-nick", nick}, group...)
