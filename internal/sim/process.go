@@ -250,6 +250,9 @@ func (p *Process) catchUp(resumed int64, pause time.Duration) {
 	step := p.backlog[0]
 	p.backlog = p.backlog[1:]
 	p.run(step)
+	if p.w.now-resumed > int64(maxBehind) {
+		pause = 0 // more came meanwhile than it could have read at that pace
+	}
 	p.w.After(pause, func() { p.catchUp(resumed, pause) })
 }
 
