@@ -309,8 +309,9 @@ func (n *Node) input(ctx context.Context, in membership.Input, also func()) erro
 // takes a few round trips. Where others do not answer it takes 430 ms at most;
 // if ctx has a deadline they are given until then, though not longer than they
 // would need to miss this node by themselves (WithTiming). When ctx ends first,
-// the node is closed all the same and ctx's error returned. The error is ErrClosed if the node had ended before, and else also what the data
-// directory said to the end.
+// the node is closed all the same and ctx's error returned. The error is
+// ErrClosed if the node had ended before, and else also what the data directory
+// said to the end.
 func (n *Node) Leave(ctx context.Context) error {
 	n.mu.Lock()
 	if n.phase == PhaseClosed {
