@@ -255,6 +255,10 @@ func (c *Coordinated) mergeGroups() {
 		c.passOn()
 		return
 	}
+	if !c.sure() {
+		c.set(timerMerge, c.t.W)
+		return
+	}
 	ctr := c.nextCtr()
 	if ctr >= maxCtr {
 		c.fail(ErrExhausted)
